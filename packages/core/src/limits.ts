@@ -1,0 +1,17 @@
+// Every bound on a stranger's bundle, in one place (SPEC.md, "Limits"). Bytes unless the name says otherwise.
+export const limits = {
+  packedBytes: 25_000_000,
+  unpackedBytes: 256_000_000,
+  members: 4096,
+  memberNameBytes: 100,
+  /** attestation.sigstore.json or statement.json; the largest predicate is far below it. */
+  attestationBytes: 16_000_000,
+  /** manifest.json, policy.json, snapshot.json, submission.json, an observation, a manifest or config of the image. */
+  documentBytes: 32_000_000,
+  jsonDepth: 32,
+  layers: 128,
+  inventoryEntries: 200_000,
+  inventoryLineBytes: 131_072,
+  /** openenv.yaml, Dockerfile, .dockerignore. */
+  sourceTextBytes: 65_536,
+} as const
