@@ -31,7 +31,9 @@ function readSchemas(): Schema[] {
 
 async function types(schemas: Schema[]): Promise<string> {
   const parts = await Promise.all(
-    schemas.map(schema => compile(structuredClone(schema), schema.title, { bannerComment: "", ignoreMinAndMaxItems: true, format: true })),
+    schemas.map(schema =>
+      compile(structuredClone(schema), schema.title, { bannerComment: "", ignoreMinAndMaxItems: true, format: true }),
+    ),
   )
   return header + parts.join("\n")
 }

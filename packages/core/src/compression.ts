@@ -41,7 +41,10 @@ async function pump(transform: ByteTransform, bytes: Uint8Array, maxBytes: numbe
   return concatBytes(chunks, size)
 }
 
-export function concatBytes(chunks: readonly Uint8Array[], size = chunks.reduce((sum, c) => sum + c.length, 0)): Uint8Array {
+export function concatBytes(
+  chunks: readonly Uint8Array[],
+  size = chunks.reduce((sum, c) => sum + c.length, 0),
+): Uint8Array {
   const whole = new Uint8Array(size)
   let offset = 0
   for (const chunk of chunks) {
