@@ -1,3 +1,4 @@
+export * from "./bundle/tar-header.js"
 export * from "./compression.js"
 export * from "./digest.js"
 export * from "./encoding.js"
