@@ -44,6 +44,7 @@ export interface InventoryEntryDocument {
     | "script"
     | "sqlite"
     | "pem"
+    | "private-key"
     | "squashfs"
     | "iso9660"
     | "text"
@@ -448,6 +449,10 @@ export interface PredicateDocument {
     observation: string | null;
     preview: "pass" | "fail" | "unmeasured";
     skippedByContributor: boolean;
+    /**
+     * Why there is no observation; null where there is one.
+     */
+    notObserved: string | null;
   }[];
   challenge: string | null;
   startedAt: string;
@@ -598,6 +603,27 @@ export interface SnapshotDocument {
     source: string;
     form: "plain" | "hmac-sha256";
   }[];
+}
+
+/**
+ * The in-toto Statement v1 that is signed, with our predicate (https://github.com/in-toto/attestation/blob/main/spec/v1/statement.md).
+ */
+export interface StatementDocument {
+  _type: "https://in-toto.io/Statement/v1";
+  /**
+   * @minItems 1
+   * @maxItems 64
+   */
+  subject: {
+    name: string;
+    digest: {
+      sha256: string;
+    };
+  }[];
+  predicateType: "https://envidence.dev/evidence/v1";
+  predicate: {
+    [k: string]: unknown;
+  };
 }
 
 /**

@@ -1,0 +1,69 @@
+import type { FactsOf } from "./criterion.js"
+import { defineMeasuredCriterion, fail, type JudgedPart, pass } from "./criterion.js"
+import { atLeast } from "./threshold.js"
+
+type Facts = FactsOf<"ReproducibleBuildObservation">
+type Difference = Facts["differences"][number]
+
+export const reproducibleBuild = defineMeasuredCriterion({
+  id: "reproducible-build",
+  name: "build",
+  revision: 1,
+  requirement: "Two builds from the same source give an identical digest.",
+  upstream: ["static.reproducible_build"],
+  schema: "ReproducibleBuildObservation",
+  restsOn: ["observation"],
+  thresholds: {
+    builds: atLeast(2, { unit: "builds", reason: "The RFC asks for two builds." }),
+  },
+  judge(facts, { builds }, { imageDigest }) {
+    const digests = facts.builds.map(build => build.manifestDigest)
+    const observed = {
+      engine: `${facts.engine.name} ${facts.engine.version}`,
+      flags: facts.flags,
+      network: facts.network,
+      digests,
+      differences: facts.differences.length + facts.omitted,
+    }
+    if (digests[0] !== imageDigest)
+      return fail("the builds compared did not give the judged image", "run emit-evidence again", { observed })
+    if (digests.length < builds)
+      return fail(`${digests.length} builds were compared, ${builds} are asked`, "run emit-evidence again", {
+        observed,
+      })
+    if (new Set(digests).size === 1) return pass(`${digests.length} clean builds gave the same digest`, { observed })
+    return fail(summary(facts), remedyFor(facts.differences), { observed, parts: facts.differences.map(describe) })
+  },
+})
+
+function summary(facts: Facts): string {
+  const counts = new Map<string, number>()
+  for (const { cause } of facts.differences) counts.set(cause, (counts.get(cause) ?? 0) + 1)
+  const causes = [...counts].sort((a, b) => b[1] - a[1]).map(([cause, count]) => `${count} by ${cause}`)
+  const [first] = facts.differences
+  const where = first === undefined ? "" : `; first: ${label(first)}`
+  return `two clean builds differ: ${causes.join(", ") || "in their digests"}${facts.omitted > 0 ? ` and ${facts.omitted} more` : ""}${where}`
+}
+
+const label = ({ layer, path }: Difference): string => (layer === null ? path : `layer ${layer} ${path}`)
+
+function describe(difference: Difference): JudgedPart {
+  return {
+    id: difference.cause,
+    outcome: "fail",
+    because: `${label(difference)}: ${difference.cause}, ${difference.first || "nothing"} and then ${difference.second || "nothing"}`,
+    remedy: remedyFor([difference]),
+    where: { layer: difference.layer, path: difference.path, instruction: difference.instruction, line: null },
+  }
+}
+
+function remedyFor(differences: readonly Difference[]): string {
+  const paths = differences.map(({ path }) => path)
+  if (paths.some(path => path.endsWith(".pyc")))
+    return "compile Python with `--invalidation-mode unchecked-hash`, or delete __pycache__: a .pyc holds its source's mtime"
+  if (paths.some(path => path.includes("ldconfig/aux-cache") || path.startsWith("var/log/")))
+    return "delete /var/cache/ldconfig/aux-cache and /var/log files in the instruction that makes them"
+  if (differences.some(({ cause }) => cause === "content" || cause.startsWith("only-in")))
+    return "remove what differs from run to run (clocks, random names, unpinned downloads) from the instruction named"
+  return "build with SOURCE_DATE_EPOCH, and with the engine's switch that rewrites timestamps"
+}

@@ -1,0 +1,70 @@
+import type { ResourceFacts } from "../submission/declaration.js"
+import { defineStaticCriterion, fail, type JudgedPart, pass } from "./criterion.js"
+import { atMost } from "./threshold.js"
+
+type Name = keyof ResourceFacts["declared"]
+const REQUIRED: readonly Name[] = ["cpu", "memory_mb", "disk_mb"]
+
+const sanity = (limit: number, unit: string) =>
+  atMost(limit, {
+    unit,
+    reason: "The RFC asks for sanity bounds and gives no number; ours is what one large node offers.",
+  })
+
+export const resourceDeclarations = defineStaticCriterion({
+  id: "resource-declarations",
+  name: "resources",
+  revision: 1,
+  requirement: "The submission declares a CPU, memory and storage budget within sanity bounds.",
+  upstream: ["static.resource_declaration", "semantic.resource_envelope", "static.timeout_ceiling"],
+  schema: "ResourceDeclarationsObservation",
+  restsOn: ["submission-texts"],
+  thresholds: {
+    cpu: sanity(64, "cores"),
+    memory_mb: sanity(262_144, "MB"),
+    disk_mb: sanity(1_048_576, "MB"),
+    episode_timeout_s: atMost(3600, {
+      unit: "seconds",
+      reason: "OpenEnv's own bound, max_episode_timeout_s of its validation policy.",
+    }),
+    gpus: sanity(16, "GPUs"),
+  },
+  inspect: ({ declaration }) => declaration.resources,
+  judge(facts, thresholds) {
+    const limits: Readonly<Record<Name, number>> = thresholds
+    const declared = Object.fromEntries(Object.entries(facts.declared).map(([name, { value }]) => [name, value]))
+    const parts = [
+      ...facts.problems.map(({ line, because }) => part("declaration", because, facts, line)),
+      ...REQUIRED.filter(name => facts.declared[name] === undefined && facts.line !== null).map(name =>
+        part(name, `\`${name}\` is not declared`, facts, facts.line),
+      ),
+      ...Object.entries(facts.declared).flatMap(([name, { value, line }]) =>
+        outOfBounds(name as Name, value, limits[name as Name]).map(because => part(name, because, facts, line)),
+      ),
+    ]
+    const [first] = parts
+    if (facts.file === null)
+      return fail("there is no openenv.yaml", "add openenv.yaml with a `validation: resources:` block")
+    if (first === undefined)
+      return pass(`${Object.keys(declared).length} budgets declared, all in bounds`, { observed: declared })
+    return fail(
+      parts.map(({ because, where }) => `${because} (${location(where)})`).join("; "),
+      "declare cpu, memory_mb and disk_mb under `validation: resources:` as numbers in bounds",
+      { observed: declared, parts },
+    )
+  },
+})
+
+function outOfBounds(name: Name, value: number, limit: number): string[] {
+  const least = name === "gpus" ? value >= 0 : value > 0
+  if (!least) return [`\`${name}: ${value}\` is not a budget`]
+  return value <= limit ? [] : [`\`${name}: ${value}\` is more than ${limit}`]
+}
+
+function part(id: string, because: string, facts: ResourceFacts, line: number | null): JudgedPart {
+  const remedy = `set \`${id}\` under \`validation: resources:\``
+  return { id, outcome: "fail", because, remedy, where: { layer: null, path: facts.file, instruction: null, line } }
+}
+
+const location = (where: JudgedPart["where"]): string =>
+  where?.line === null || where?.line === undefined ? (where?.path ?? "") : `${where.path} line ${where.line}`

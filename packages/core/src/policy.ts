@@ -1,0 +1,99 @@
+import type { ThresholdValues } from "./criteria/criterion.js"
+import { catalogue, criteria, isJudged } from "./criteria/index.js"
+import { type Digest, sha256Digest } from "./digest.js"
+import { EvidenceError } from "./errors.js"
+import { canonicalJsonBytes } from "./json.js"
+import { builtInPolicies } from "./policies.generated.js"
+import type { PolicyDocument } from "./schema/documents.generated.js"
+import { parseDocument } from "./schema/validate.js"
+import type { Declaration } from "./submission/declaration.js"
+
+export interface Requirement {
+  readonly required: boolean
+  readonly because: string
+  readonly thresholds: ThresholdValues
+}
+
+export const isBuiltInPolicy = (name: string): name is keyof typeof builtInPolicies =>
+  Object.hasOwn(builtInPolicies, name)
+
+/** Digest of a policy: sha256 of its canonical JSON. */
+export const policyDigest = (policy: PolicyDocument): Promise<Digest> => sha256Digest(canonicalJsonBytes(policy))
+
+/**
+ * Reads a policy that its user chose, and refuses what it does not mean or may not ask.
+ *
+ * @throws EvidenceError invalid-policy
+ */
+export function parsePolicy(bytes: Uint8Array, what: string): PolicyDocument {
+  const refuse = (why: string, cause?: unknown) => new EvidenceError("invalid-policy", `${what}: ${why}`, { cause })
+  let policy: PolicyDocument
+  try {
+    policy = parseDocument("PolicyDocument", bytes, what)
+  } catch (cause) {
+    if (cause instanceof EvidenceError) throw new EvidenceError("invalid-policy", cause.message, { cause })
+    throw cause
+  }
+  const rules = Object.values(policy.criteria)
+  if (!rules.some(rule => rule.required === true)) throw refuse("it requires no criterion, so it would accept anything")
+  const ids = new Set(catalogue.map(row => row.id))
+  const unknown = Object.keys(policy.criteria).find(id => !ids.has(id))
+  if (unknown !== undefined) throw refuse(`there is no criterion ${unknown}`)
+  const loose = thresholdViolation(policy)
+  if (loose !== undefined) throw refuse(loose)
+  return policy
+}
+
+/** The first threshold that the catalogue does not allow, in words. */
+export function thresholdViolation(policy: PolicyDocument): string | undefined {
+  for (const [id, { thresholds = {} }] of Object.entries(policy.criteria)) {
+    for (const [name, value] of Object.entries(thresholds)) {
+      const known = criteria.get(id)?.thresholds
+      const threshold = known !== undefined && Object.hasOwn(known, name) ? known[name] : undefined
+      if (threshold === undefined) return `${id} has no threshold ${name}`
+      const why = threshold.refuse(value)
+      if (why !== undefined) return `${id}: ${name} ${why}`
+    }
+  }
+  return undefined
+}
+
+/** What the policy asks of one criterion of this submission. */
+export function requirementOf(policy: PolicyDocument, id: string, declaration: Declaration): Requirement {
+  const rule = Object.hasOwn(policy.criteria, id) ? policy.criteria[id] : undefined
+  const row = catalogue.find(candidate => candidate.id === id)
+  const defaults = row !== undefined && isJudged(row) ? row.thresholds : {}
+  const thresholds = Object.fromEntries(
+    Object.entries(defaults).map(([name, threshold]) => [name, rule?.thresholds?.[name] ?? threshold.default]),
+  )
+  const name = `policy ${policy.id}/${policy.version}`
+  if (rule?.required === true) return { required: true, because: `${name} requires it`, thresholds }
+  if (rule?.requiredWhen === undefined) return { required: false, because: `${name} does not require it`, thresholds }
+  const { holds, because } = evaluate(rule.requiredWhen, declaration)
+  return { required: holds, because: `${name} requires it when ${rule.requiredWhen}: ${because}`, thresholds }
+}
+
+const COMPARE: Readonly<Record<string, (a: number, b: number) => boolean>> = {
+  ">": (a, b) => a > b,
+  ">=": (a, b) => a >= b,
+  "<": (a, b) => a < b,
+  "<=": (a, b) => a <= b,
+  "==": (a, b) => a === b,
+}
+
+// OpenEnv's own meaning of a field that is not declared; any other that is missing leaves the condition in force.
+const UNDECLARED: Readonly<Record<string, number>> = { gpus: 0 }
+
+function evaluate(condition: string, declaration: Declaration): { holds: boolean; because: string } {
+  const [fact = "", operator = "", limit = ""] = condition.split(" ")
+  const name = fact.startsWith("submission.") ? fact.slice("submission.".length) : ""
+  const { declared } = declaration.resources
+  const value = Object.hasOwn(declared, name) ? declared[name as keyof typeof declared]?.value : undefined
+  const effective = value ?? (Object.hasOwn(UNDECLARED, name) ? UNDECLARED[name] : undefined)
+  const compare = COMPARE[operator]
+  if (effective === undefined || compare === undefined) return { holds: true, because: `${fact} is not declared` }
+  return {
+    holds: compare(effective, Number(limit)),
+    because: `it is ${effective}${value === undefined ? " (not declared)" : ""}`,
+  }
+}
