@@ -1,0 +1,285 @@
+import { randomBytes } from "node:crypto"
+import { mkdir, readFile, symlink, writeFile } from "node:fs/promises"
+import { userInfo } from "node:os"
+import { join } from "node:path"
+import { EvidenceError } from "@envidence/core"
+import { startContainer } from "./container.js"
+import type { BuildRequest, BuildResult, Engine, EngineRuntime, RunningContainer, RunRequest } from "./engine.js"
+import { type LabFolder, openFolder, removeFolder } from "./folder.js"
+import type { Log } from "./log.js"
+import { type ProcessOptions, type ProcessResult, runProcess, throwIfInterrupted } from "./process.js"
+
+export interface EngineOptions {
+  /** Where the lab's folder is made; large, and on a disk. `/var/tmp` unless the caller knows better. */
+  readonly parentDirectory: string
+  readonly env: Readonly<Record<string, string | undefined>>
+  /** The Node that runs the forwarder. */
+  readonly nodePath: string
+  readonly log: Log
+  readonly signal: AbortSignal
+}
+
+const RUNTIMES = ["crun", "runc"] as const
+
+/**
+ * Opens podman (4.3 or later) with configuration and image storage of its own.
+ *
+ * @throws EvidenceError engine-failed where podman or a working OCI runtime is missing; the hint says what to install
+ */
+export async function openPodman(options: EngineOptions): Promise<Engine> {
+  await requirePodman(options)
+  const user = await userStorage(options)
+  const folder = await openFolder(options.parentDirectory, options.env, options.log)
+  try {
+    await writeFile(folder.paths.storageConf, storageConf(folder, user))
+    const { runtime, version } = await chooseRuntime(folder, options)
+    return new Podman(folder, options, runtime, version)
+  } catch (error) {
+    await removeFolder(folder, options.log)
+    throw error
+  }
+}
+
+const INSTALL = "install podman and runc (Debian, Ubuntu: apt-get install podman runc), or crun"
+
+const plainEnv = (env: Readonly<Record<string, string | undefined>>) =>
+  Object.fromEntries(Object.entries(env).filter((entry): entry is [string, string] => entry[1] !== undefined))
+
+async function requirePodman({ env, signal }: EngineOptions): Promise<void> {
+  const result = await runProcess("podman", ["--version"], { env: plainEnv(env), timeoutSeconds: 20, signal })
+  if (result.exitCode === 127) throw new EvidenceError("engine-failed", "podman is not there", { hint: INSTALL })
+  if (result.exitCode !== 0)
+    throw new EvidenceError("engine-failed", `podman does not start: ${lastOf(result)}`, { hint: INSTALL })
+}
+
+interface UserStorage {
+  readonly driver: string
+  readonly root: string
+  readonly mountProgram: string | null
+}
+
+interface PodmanInfo {
+  readonly host: {
+    readonly ociRuntime: { readonly name: string; readonly path: string; readonly version: string }
+  }
+  readonly store: {
+    readonly graphDriverName: string
+    readonly graphRoot: string
+    readonly graphOptions: Readonly<Record<string, unknown>>
+  }
+  readonly version: { readonly Version: string }
+}
+
+/** The storage that holds the user's images: read, never written. */
+async function userStorage({ env, signal }: EngineOptions): Promise<UserStorage> {
+  const result = await runProcess("podman", ["info", "--format", "json"], {
+    env: plainEnv(env),
+    timeoutSeconds: 60,
+    signal,
+  })
+  const { store } = parseOutput<PodmanInfo>(result, "podman info")
+  const program = store.graphOptions["overlay.mount_program"] as { Executable?: string } | undefined
+  return { driver: store.graphDriverName, root: store.graphRoot, mountProgram: program?.Executable ?? null }
+}
+
+// JSON strings are TOML basic strings (TOML 1.0.0, "String").
+const quoted = (text: string) => JSON.stringify(text)
+
+const storageConf = ({ paths }: LabFolder, { driver, root, mountProgram }: UserStorage) =>
+  [
+    "[storage]",
+    `driver = ${quoted(driver)}`,
+    `graphroot = ${quoted(paths.storage)}`,
+    `runroot = ${quoted(paths.runRoot)}`,
+    "[storage.options]",
+    `additionalimagestores = [${quoted(root)}]`,
+    ...(mountProgram === null ? [] : ["[storage.options.overlay]", `mount_program = ${quoted(mountProgram)}`]),
+    "",
+  ].join("\n")
+
+// Without these, podman asks for limits that a plain machine refuses (no CAP_SYS_RESOURCE); it lowers its own process
+// limit to 32768 before it starts the runtime.
+const ULIMITS = { "Max open files": ["nofile", 65_536], "Max processes": ["nproc", 16_384] } as const
+
+async function cappedUlimits(): Promise<string[]> {
+  const table = await readFile("/proc/self/limits", "utf8")
+  return Object.entries(ULIMITS).map(([title, [name, wanted]]) => {
+    const hard = table.match(new RegExp(`^${title} +\\S+ +(\\d+)`, "m"))?.[1]
+    const value = Math.min(wanted, hard === undefined ? wanted : Number(hard))
+    return `${name}=${value}:${value}`
+  })
+}
+
+async function containersConf({ paths }: LabFolder, runtime: string): Promise<string> {
+  const isRoot = userInfo().uid === 0
+  return [
+    "[engine]",
+    ...(isRoot ? ['cgroup_manager = "cgroupfs"'] : []),
+    `runtime = ${quoted(runtime)}`,
+    'events_logger = "none"',
+    // Locks in files of the lab's own: in shared memory, a killed run would hold the user's podman's locks for good.
+    'lock_type = "file"',
+    `tmp_dir = ${quoted(paths.libpod)}`,
+    "[containers]",
+    `default_ulimits = [${(await cappedUlimits()).map(quoted).join(", ")}]`,
+    "",
+  ].join("\n")
+}
+
+/** The first runtime that really starts a container here: crun refuses hybrid cgroups, for one. */
+async function chooseRuntime(folder: LabFolder, { log, signal }: EngineOptions) {
+  const refusals: string[] = []
+  for (const name of RUNTIMES) {
+    await writeFile(folder.paths.containersConf, await containersConf(folder, name))
+    const probe = await probeRuntime(folder, signal)
+    log.write(`runtime ${name}: ${probe.exitCode === 0 ? "works" : lastOf(probe)}`)
+    if (probe.exitCode === 0) return describeRuntime(folder, name, signal)
+    refusals.push(`${name}: ${lastOf(probe)}`)
+  }
+  throw new EvidenceError("engine-failed", `no OCI runtime starts a container here (${refusals.join("; ")})`, {
+    hint: INSTALL,
+  })
+}
+
+const PROBE_LIMITS = ["--memory", "64m", "--pids-limit", "32"]
+
+async function probeRuntime(folder: LabFolder, signal: AbortSignal): Promise<ProcessResult> {
+  const root = await probeRoot(folder)
+  const hardening = ["--network", "none", "--read-only", "--cap-drop", "ALL", "--security-opt", "no-new-privileges"]
+  const args = [
+    "run",
+    "--rm",
+    "--name",
+    `envidence-probe-${randomBytes(6).toString("hex")}`,
+    ...hardening,
+    ...PROBE_LIMITS,
+  ]
+  const mount = ["--volume", "/usr:/usr:ro", "--rootfs", root, "/usr/bin/true"]
+  return runProcess("podman", [...args, ...mount], { env: folder.env, timeoutSeconds: 60, signal })
+}
+
+/** A root file system with nothing in it but the machine's own /usr, mounted read-only. */
+async function probeRoot({ paths }: LabFolder): Promise<string> {
+  const root = join(paths.temporary, "probe")
+  for (const name of ["usr", "proc", "sys", "dev", "tmp", "etc", "run"])
+    await mkdir(join(root, name), { recursive: true })
+  for (const name of ["bin", "lib", "lib64"])
+    await symlink(`usr/${name}`, join(root, name)).catch((error: NodeJS.ErrnoException) => {
+      if (error.code !== "EEXIST") throw error
+    })
+  return root
+}
+
+async function describeRuntime(folder: LabFolder, name: string, signal: AbortSignal) {
+  const options = { env: folder.env, timeoutSeconds: 60, signal }
+  const info = parseOutput<PodmanInfo>(await runProcess("podman", ["info", "--format", "json"], options), "podman info")
+  const { path, version } = info.host.ociRuntime
+  const number = version.match(/version ([\w.+~-]+)/)?.[1] ?? "unknown"
+  return { runtime: { name, version: number, path }, version: info.version.Version }
+}
+
+const lastOf = ({ tail, exitCode }: ProcessResult) => (tail.at(-1) ?? `exit code ${exitCode}`).slice(0, 400)
+
+function parseOutput<T>(result: ProcessResult, what: string): T {
+  if (result.exitCode !== 0) throw new EvidenceError("engine-failed", `${what}: ${lastOf(result)}`)
+  try {
+    return JSON.parse(result.stdout) as T
+  } catch (cause) {
+    throw new EvidenceError("engine-failed", `${what}: its answer is not JSON`, { cause })
+  }
+}
+
+const BUILD_SECONDS = 3600
+
+class Podman implements Engine {
+  readonly name = "podman"
+  readonly version: string
+  readonly runtime: EngineRuntime
+  readonly workDirectory: string
+  readonly #folder: LabFolder
+  readonly #options: EngineOptions
+  readonly #containers = new Set<RunningContainer>()
+  #closing: Promise<void> | undefined
+
+  constructor(folder: LabFolder, options: EngineOptions, runtime: EngineRuntime, version: string) {
+    this.#folder = folder
+    this.#options = options
+    this.runtime = runtime
+    this.version = version
+    this.workDirectory = folder.paths.work
+  }
+
+  async build(request: BuildRequest): Promise<BuildResult> {
+    const image = `localhost/envidence-${randomBytes(6).toString("hex")}`
+    const flags = buildFlags(request)
+    const state = join(this.#folder.paths.runtimeState, this.runtime.name)
+    await mkdir(state, { recursive: true, mode: 0o700 })
+    const args = ["build", ...flags, `--runtime-flag=root=${state}`, "--tag", image, "--", request.contextDirectory]
+    await this.#run("build", args, {
+      cwd: request.contextDirectory,
+      timeoutSeconds: request.timeoutSeconds ?? BUILD_SECONDS,
+      signal: request.signal,
+      log: request.log,
+    })
+    return { image, flags }
+  }
+
+  async exportLayout(image: string, directory: string, signal: AbortSignal): Promise<void> {
+    const args = ["push", "--quiet", "--format", "oci", "--", image, `oci:${directory}`]
+    await this.#run("push", args, { timeoutSeconds: 1800, signal })
+  }
+
+  async importLayout(directory: string, signal: AbortSignal): Promise<string> {
+    const { stdout } = await this.#run("pull", ["pull", "--quiet", "--", `oci:${directory}`], {
+      timeoutSeconds: 1800,
+      signal,
+    })
+    return stdout.trim()
+  }
+
+  async run(image: string, request: RunRequest): Promise<RunningContainer> {
+    const container = await startContainer(image, request, {
+      run: (args, options) => this.#run(args[0] ?? "", args, options),
+      env: this.#folder.env,
+      socketDirectory: this.#folder.paths.sockets,
+      nodePath: this.#options.nodePath,
+      rootless: userInfo().uid !== 0,
+    })
+    this.#containers.add(container)
+    return container
+  }
+
+  async removeImage(image: string): Promise<void> {
+    await this.#run("rmi", ["rmi", "--force", "--", image], { timeoutSeconds: 120 })
+  }
+
+  close(): Promise<void> {
+    this.#closing ??= this.#close()
+    return this.#closing
+  }
+
+  async #close(): Promise<void> {
+    await Promise.all([...this.#containers].map(container => container.stop()))
+    await removeFolder(this.#folder, this.#options.log)
+  }
+
+  async #run(name: string, args: readonly string[], options: Omit<ProcessOptions, "env">): Promise<ProcessResult> {
+    throwIfInterrupted(options.signal)
+    const result = await runProcess("podman", args, { ...options, env: this.#folder.env })
+    if (result.exitCode !== 0) throw new EvidenceError("engine-failed", `podman ${name}: ${lastOf(result)}`)
+    return result
+  }
+}
+
+function buildFlags({ dockerfile, buildArgs, network, sourceDateEpoch }: BuildRequest): string[] {
+  const declared = { ...buildArgs, SOURCE_DATE_EPOCH: String(sourceDateEpoch) }
+  return [
+    "--no-cache",
+    "--layers",
+    "--format=oci",
+    `--timestamp=${sourceDateEpoch}`,
+    `--network=${network}`,
+    `--file=${dockerfile}`,
+    ...Object.entries(declared).map(([name, value]) => `--build-arg=${name}=${value}`),
+  ]
+}
