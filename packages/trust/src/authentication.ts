@@ -1,0 +1,203 @@
+import { type Authenticator, EvidenceError, type Signer, type VerifiedEnvelope } from "@envidence/core"
+import { RFC3161Timestamp } from "@sigstore/core"
+import { type TrustMaterial, toSignedEntity, VerificationError, Verifier, type VerifierOptions } from "@sigstore/verify"
+import { readAttestation, type UntrustedAttestation } from "./attestation.js"
+import { type LeafCertificate, readLeafCertificate } from "./certificate.js"
+import { fingerprintOfHint, isSignedBy, type PinnedKey, readPublicKey } from "./public-key.js"
+import { compileSignerPolicy, type SignerPolicy, type SignerRules, UntrustedSignerError } from "./signer-policy.js"
+import { resolveTrustedRoot, type TrustedRoot, type TrustedRootSource } from "./trusted-root.js"
+
+export interface SigstoreAuthentication {
+  readonly trustedRoot: TrustedRootSource
+  readonly signers: SignerPolicy
+  /** PEM public keys for signatures without a certificate; which of them count, `signers` says. */
+  readonly publicKeys?: readonly string[]
+}
+
+export interface KeyAuthentication {
+  readonly publicKeyPem: string
+  /** Where given, log entries and timestamps beside the signature are verified, and the time is believed. */
+  readonly trustedRoot?: TrustedRootSource
+}
+
+interface Trust {
+  readonly rules: SignerRules
+  readonly keys: readonly PinnedKey[]
+  readonly trustedRoot: TrustedRootSource | undefined
+}
+
+/**
+ * Verifies what a Sigstore signed: DSSE signature, certificate chain, certificate transparency, one log entry and one
+ * trusted time at least, then the signer.
+ *
+ * @throws EvidenceError usage or no-signer-chosen at once where the policy or a key cannot be used
+ */
+export function sigstoreAuthenticator(options: SigstoreAuthentication): Authenticator {
+  return authenticator({
+    rules: compileSignerPolicy(options.signers),
+    keys: (options.publicKeys ?? []).map(readPublicKey),
+    trustedRoot: options.trustedRoot,
+  })
+}
+
+/**
+ * Verifies a DSSE signature by one pinned public key. Without a trusted root the signature has no time.
+ *
+ * @throws EvidenceError usage at once where the key cannot be used
+ */
+export function keyAuthenticator({ publicKeyPem, trustedRoot }: KeyAuthentication): Authenticator {
+  const key = readPublicKey(publicKeyPem)
+  const rules = compileSignerPolicy({ accepted: [{ keySha256: key.sha256 }] })
+  return authenticator({ rules, keys: [key], trustedRoot })
+}
+
+function authenticator(trust: Trust): Authenticator {
+  return async bytes => {
+    const attestation = readAttestation(bytes)
+    const { key } = attestation
+    return "certificate" in key
+      ? authenticateCertificate(attestation, key.certificate, trust)
+      : authenticateKey(attestation, key.hint, trust)
+  }
+}
+
+const ALL_ONE: VerifierOptions = { tlogThreshold: 1, ctlogThreshold: 1, timestampThreshold: 1 }
+
+async function authenticateCertificate(
+  attestation: UntrustedAttestation,
+  der: Uint8Array,
+  { rules, trustedRoot }: Trust,
+): Promise<VerifiedEnvelope> {
+  const leaf = readLeafCertificate(der)
+  if (!rules.acceptsIdentities || trustedRoot === undefined) {
+    throw new EvidenceError("untrusted-signer", `expected ${rules.expected}, found a keyless signature`, {
+      hint: "accept its certificate identity and issuer, or ask for a signature by the key",
+    })
+  }
+  const root = await resolveTrustedRoot(trustedRoot)
+  checkAuthority(leaf, root)
+  checkSignature(isSignedBy(leaf.x509.publicKey, attestation.envelope), `the certificate of ${leaf.signer.identity}`)
+  if (!carriesTime(attestation)) throw noTrustedTime()
+  verifyEvidence(attestation, root.material, ALL_ONE)
+  return accept(attestation, leaf.signer, rules, earliestTime(attestation))
+}
+
+async function authenticateKey(
+  attestation: UntrustedAttestation,
+  hint: string,
+  { rules, keys, trustedRoot }: Trust,
+): Promise<VerifiedEnvelope> {
+  const sha256 = fingerprintOfHint(hint)
+  const pinned = keys.find(key => key.sha256 === sha256)
+  if (pinned === undefined) throw unknownKey(sha256, hint, rules)
+  checkSignature(isSignedBy(pinned.key, attestation.envelope), `key sha256:${pinned.sha256}`)
+  const signer: Signer = { kind: "key", identity: `sha256:${pinned.sha256}`, issuer: null, claims: {} }
+  if (trustedRoot === undefined || !carriesEvidence(attestation)) return accept(attestation, signer, rules, null)
+  const { material } = await resolveTrustedRoot(trustedRoot)
+  const publicKey = () => ({ publicKey: pinned.key, validFor: () => true })
+  verifyEvidence(
+    attestation,
+    { ...material, publicKey },
+    { tlogThreshold: 0, ctlogThreshold: 0, timestampThreshold: 0 },
+  )
+  return accept(attestation, signer, rules, earliestTime(attestation))
+}
+
+function accept(
+  { envelope }: UntrustedAttestation,
+  signer: Signer,
+  rules: SignerRules,
+  signedAt: string | null,
+): VerifiedEnvelope {
+  if (!rules.accepts(signer)) throw new UntrustedSignerError(signer, rules.expected)
+  return { payloadType: envelope.payloadType, payload: envelope.payload, signer, signedAt }
+}
+
+// Names and key identifiers, not signatures: a certificate that only claims a known issuer is broken, not foreign.
+function checkAuthority({ x509 }: LeafCertificate, root: TrustedRoot): void {
+  if (root.authorities.some(authority => x509.checkIssued(authority))) return
+  const issuer = x509.issuer.split("\n").join(", ")
+  throw new EvidenceError(
+    "untrusted-authority",
+    `the certificate was issued by ${issuer}, which is no authority of the trusted root (sha256 ${root.sha256})`,
+    { hint: "give the trusted root of the Sigstore that signed, if you trust it, with --trusted-root" },
+  )
+}
+
+function checkSignature(holds: boolean, by: string): void {
+  if (!holds) throw new EvidenceError("bad-signature", `the signature over the statement is not by ${by}`)
+}
+
+function unknownKey(sha256: string | undefined, hint: string, { expected }: SignerRules): EvidenceError {
+  const found = sha256 ? `key sha256:${sha256}` : `a key with the hint ${JSON.stringify(hint.slice(0, 100))}`
+  return new EvidenceError("untrusted-key", `expected ${expected}, found a signature that names ${found}`, {
+    hint: "if this key is the right one, give its PEM with --key",
+  })
+}
+
+/** Verifies log entries, timestamps and, where there is a certificate, its chain. */
+function verifyEvidence(attestation: UntrustedAttestation, material: TrustMaterial, options: VerifierOptions): void {
+  try {
+    const entity = toSignedEntity(attestation.bundle)
+    // Verified by us already, with the digest that belongs to the key; the library knows SHA-256 only.
+    if (entity.key.$case === "public-key") entity.signature.verifySignature = () => true
+    new Verifier(material, options).verify(entity)
+  } catch (cause) {
+    throw asEvidenceError(cause)
+  }
+  for (const entry of attestation.bundle.verificationMaterial.tlogEntries) checkLogIndex(entry)
+}
+
+type LogEntry = UntrustedAttestation["bundle"]["verificationMaterial"]["tlogEntries"][number]
+
+// Nothing signs the outer index where there is no inclusion promise, and the library does not compare it.
+function checkLogIndex({ logIndex, inclusionPromise, inclusionProof }: LogEntry): void {
+  if (inclusionPromise === undefined && logIndex !== inclusionProof.logIndex) {
+    throw new EvidenceError("bad-log-entry", `the log entry's index ${logIndex} is not its proof's`)
+  }
+}
+
+function carriesTime({ bundle }: UntrustedAttestation): boolean {
+  const { tlogEntries, timestampVerificationData } = bundle.verificationMaterial
+  return (timestampVerificationData?.rfc3161Timestamps.length ?? 0) > 0 || tlogEntries.some(carriesPromisedTime)
+}
+
+const carriesPromisedTime = ({ inclusionPromise, integratedTime }: LogEntry): boolean =>
+  inclusionPromise !== undefined && integratedTime !== "0"
+
+const carriesEvidence = (attestation: UntrustedAttestation): boolean =>
+  carriesTime(attestation) || attestation.bundle.verificationMaterial.tlogEntries.length > 0
+
+/** To be called after verifyEvidence, which verifies every one of these times. */
+function earliestTime({ bundle }: UntrustedAttestation): string | null {
+  const { tlogEntries, timestampVerificationData } = bundle.verificationMaterial
+  const stamps = timestampVerificationData?.rfc3161Timestamps ?? []
+  const times = [
+    ...stamps.map(stamp => RFC3161Timestamp.parse(Buffer.from(stamp.signedTimestamp)).signingTime.getTime()),
+    ...tlogEntries.filter(carriesPromisedTime).map(entry => Number(entry.integratedTime) * 1000),
+  ]
+  return times.length === 0 ? null : new Date(Math.min(...times)).toISOString()
+}
+
+function noTrustedTime(): EvidenceError {
+  return new EvidenceError("no-trusted-time", "the signature has neither a timestamp nor a log's promise with a time", {
+    hint: "sign again with a timestamp authority, or with a log that promises its time",
+  })
+}
+
+// The library throws errors of many kinds over hostile bytes, its own among them; none may pass, none may escape.
+function asEvidenceError(cause: unknown): EvidenceError {
+  if (!(cause instanceof VerificationError)) {
+    const message = "the attestation's certificate, log entry or timestamp cannot be read"
+    return new EvidenceError("malformed-attestation", message, { cause })
+  }
+  const inner: unknown = cause.cause
+  const because = inner instanceof Error ? `${cause.message}: ${inner.message}` : cause.message
+  if (cause.code.startsWith("TLOG")) return new EvidenceError("bad-log-entry", `the log entry: ${because}`, { cause })
+  if (cause.code === "TIMESTAMP_ERROR")
+    return new EvidenceError("bad-timestamp", `the timestamp: ${because}`, { cause })
+  if (cause.code === "CERTIFICATE_ERROR") {
+    return new EvidenceError("bad-certificate", `the signing certificate: ${because}`, { cause })
+  }
+  return new EvidenceError("bad-signature", `the signature: ${because}`, { cause })
+}
