@@ -67,11 +67,16 @@ export async function bind(
     () => checkSubjects(authenticated),
     () => "the statement is about this image, this submission and this manifest.json",
   )
-  await step(
-    "expected-subject",
-    () => checkExpected(authenticated, expected),
-    told => told,
-  )
+  const told = expectedDigests(expected)
+  for (const subject of ["image", "submission"] as const) {
+    if (told[subject] === undefined) bindings.push(notNamed(subject, expected))
+    else
+      await step(
+        `expected-${subject}`,
+        () => checkExpected(authenticated, subject, told[subject]),
+        () => `it is the ${subject} that the verifier named`,
+      )
+  }
   const image = await step(
     "image",
     () => bindImage(authenticated, own),
@@ -109,7 +114,7 @@ export async function bind(
     () => recomputePreviews(authenticated, evidence, observations, context),
     () => "each preview was judged again under the contributor's policy and agrees",
   )
-  bindings.push(imageFromSource(authenticated))
+  bindings.push(imageFromSource(authenticated), judgedPlatforms(authenticated))
   const result: Omit<BoundEvidence, typeof bound> = {
     ...evidence,
     ...observations,
@@ -162,23 +167,30 @@ async function checkSubjects({ bundle, statement, predicate }: AuthenticatedBund
     throw broken("the predicate names another submission")
 }
 
-function checkExpected({ predicate }: AuthenticatedBundle, expected: ExpectedSubject): string {
-  if ("anySubjectUnsafe" in expected) return "any subject was accepted, as asked"
-  const mismatch = (what: string, wanted: string, found: string) =>
-    new EvidenceError("subject-mismatch", `the evidence is about another ${what}: expected ${wanted}, found ${found}`)
-  const told: string[] = []
-  if (expected.image !== undefined) {
-    if (predicate.image.digest !== expected.image) throw mismatch("image", expected.image, predicate.image.digest)
-    told.push("image")
-  }
-  if (expected.submission !== undefined) {
-    const found = predicate.submission?.digest ?? "none"
-    if (found !== expected.submission) throw mismatch("submission", expected.submission, found)
-    told.push("submission")
-  }
-  if (told.length === 0) throw new EvidenceError("no-subject-chosen", "no expected subject was given")
-  return `the ${told.join(" and the ")} that the verifier named`
+type Told = { readonly image?: Digest; readonly submission?: Digest }
+
+function expectedDigests(expected: ExpectedSubject): Told {
+  if ("anySubjectUnsafe" in expected) return {}
+  if (expected.image === undefined && expected.submission === undefined)
+    throw new EvidenceError("no-subject-chosen", "no expected subject was given")
+  return expected
 }
+
+function checkExpected({ predicate }: AuthenticatedBundle, subject: keyof Told, wanted: Digest | undefined): void {
+  const found = predicate[subject]?.digest ?? "none"
+  if (found !== wanted)
+    throw new EvidenceError(
+      "subject-mismatch",
+      `the evidence is about another ${subject}: expected ${wanted}, found ${found}`,
+    )
+}
+
+const notNamed = (subject: keyof Told, expected: ExpectedSubject): Binding => ({
+  id: `expected-${subject}`,
+  outcome: "not-checked",
+  because:
+    "anySubjectUnsafe" in expected ? `any ${subject} was accepted, as asked` : `the verifier named no ${subject}`,
+})
 
 async function bindImage(authenticated: AuthenticatedBundle, own: OwnReading): Promise<ImageView> {
   const { bundle, predicate } = authenticated
@@ -324,6 +336,13 @@ function imageFromSource({ predicate }: AuthenticatedBundle): Binding {
     ? "the signer says that this image was built from this submission; only a second signer's build could confirm it"
     : "the image was not built by the run that made this evidence: source and image are not tied"
   return { id: "image-from-source", outcome: "not-checked", because }
+}
+
+// An index may offer images that nobody judged to those who pull for another platform.
+function judgedPlatforms({ predicate }: AuthenticatedBundle): Binding {
+  const { indexDigest, judgedPlatforms: judged, platform } = predicate.image
+  if (indexDigest === null) return { id: "platforms", outcome: "holds", because: `1 of 1 (${platform})` }
+  return { id: "platforms", outcome: "not-checked", because: `${judged.join(", ")} of an index` }
 }
 
 function derivedSources(own: OwnReading): ReadonlySet<EvidenceSource> {

@@ -1,0 +1,121 @@
+import type { AuthenticatedBundle } from "../authenticate.js"
+import type { Binding, BoundEvidence } from "../bind.js"
+import type { UntrustedBundle } from "../bundle/reader.js"
+import { CATALOGUE_VERSION, catalogueDigest } from "../criteria/index.js"
+import { type ErrorCode, type EvidenceError, exitCodeOf } from "../errors.js"
+import { policyDigest } from "../policy.js"
+import { type Finding, isAccepted } from "../rejudge.js"
+import type { PolicyDocument, ReportDocument } from "../schema/documents.generated.js"
+import type { Signer } from "../signer.js"
+import type { Declaration } from "../submission/declaration.js"
+
+export type Report = ReportDocument
+
+export const REPORT_SCHEMA = "https://envidence.dev/schemas/v1/report.json"
+
+/** What is known when the verifier stops; the further it came, the more there is. */
+export interface ReportFacts {
+  readonly bundle?: UntrustedBundle
+  readonly authenticated?: AuthenticatedBundle
+  readonly bound?: BoundEvidence
+  readonly findings?: readonly Finding[]
+  readonly bindings?: readonly Binding[]
+  readonly policy: PolicyDocument | null
+  readonly expectedChallenge: string | null
+  readonly trustedRootSha256: string | null
+  /** A signer that was found and is not accepted. */
+  readonly refusedSigner?: Signer
+  readonly error?: EvidenceError
+}
+
+/** The report of `verify-evidence`. Before binding there are no findings: nothing unproven is shown as a result. */
+export async function buildReport(facts: ReportFacts): Promise<Report> {
+  const { bundle, authenticated, bound, policy, error } = facts
+  const findings = error === undefined ? [...(facts.findings ?? [])] : []
+  const accepted = error === undefined && findings.length > 0 && isAccepted(findings)
+  const signer = authenticated?.signer ?? facts.refusedSigner
+  return {
+    schema: REPORT_SCHEMA,
+    verdict: verdictOf(error, accepted),
+    exitCode: (error?.exitCode ?? (accepted ? 0 : 3)) as Report["exitCode"],
+    title: bound === undefined ? "" : titleOf(bound.declaration, authenticated?.predicate.submission?.digest ?? ""),
+    bundles: bundle === undefined ? [] : [describeBundle(bundle, authenticated, signer)],
+    policy: policy === null ? null : { id: policy.id, version: policy.version, digest: await policyDigest(policy) },
+    catalogue: { version: CATALOGUE_VERSION, digest: await catalogueDigest() },
+    challenge: describeChallenge(facts),
+    trustedRoot: facts.trustedRootSha256 === null ? null : { sha256: facts.trustedRootSha256 },
+    bindings: [...(bound?.bindings ?? facts.bindings ?? [])],
+    findings,
+    honesty: honestyOf(facts, findings),
+    error: error === undefined ? null : { code: error.code, message: error.message },
+  }
+}
+
+/** The report of `emit-evidence check` and of a preview: same shape, nothing signed, verdict `checked`. */
+export async function buildCheckReport(
+  findings: readonly Finding[],
+  policy: PolicyDocument,
+  declaration: Declaration,
+  submission: string,
+): Promise<Report> {
+  const report = await buildReport({ findings, policy, expectedChallenge: null, trustedRootSha256: null })
+  const title = titleOf(declaration, submission)
+  return { ...report, verdict: "checked", title, honesty: { ...report.honesty, proves: [] } }
+}
+
+function verdictOf(error: EvidenceError | undefined, accepted: boolean): Report["verdict"] {
+  if (error === undefined) return accepted ? "accepted" : "rejected"
+  return exitCodeOf[error.code as ErrorCode] < 3 ? "no-decision" : "rejected"
+}
+
+const titleOf = ({ name, version }: Declaration, submission: string): string =>
+  [name ?? "unnamed", version, submission === "" ? "" : `at ${submission.replace("sha256:", "").slice(0, 12)}`]
+    .filter(Boolean)
+    .join(" ")
+
+function describeBundle(
+  bundle: UntrustedBundle,
+  authenticated: AuthenticatedBundle | undefined,
+  signer: Signer | undefined,
+): Report["bundles"][number] {
+  return {
+    sha256: bundle.sha256,
+    size: bundle.size,
+    signer: signer === undefined ? null : { ...signer, claims: { ...signer.claims } },
+    signedAt: authenticated?.signedAt ?? null,
+    measuredAfter: authenticated?.predicate.challenge == null ? null : `challenge ${authenticated.predicate.challenge}`,
+  }
+}
+
+function describeChallenge({ expectedChallenge, authenticated }: ReportFacts): Report["challenge"] {
+  const found = authenticated?.predicate.challenge ?? null
+  const outcome =
+    expectedChallenge === null || authenticated === undefined
+      ? "not-checked"
+      : found === expectedChallenge
+        ? "holds"
+        : "broken"
+  return { expected: expectedChallenge, found, outcome }
+}
+
+function honestyOf({ authenticated, bound }: ReportFacts, findings: readonly Finding[]): Report["honesty"] {
+  const named = (assurance: Finding["assurance"]) =>
+    findings.filter(finding => finding.assurance === assurance).map(finding => finding.id)
+  const open = (bound?.bindings ?? []).filter(binding => binding.outcome === "not-checked")
+  return {
+    proves: authenticated === undefined ? [] : [provenBy(authenticated)],
+    recomputedHere: named("derived"),
+    attestedOnly: named("attested"),
+    notChecked: [
+      ...named("missing"),
+      ...open.map(binding => `${binding.id}: ${binding.because}`),
+      "that the reward means what the README says",
+      "how the environment behaves elsewhere than under validation",
+    ],
+  }
+}
+
+function provenBy({ signer, signedAt }: AuthenticatedBundle): string {
+  const when = signedAt === null ? "at a time that nothing proves" : `at ${signedAt} or before`
+  return `${signer.identity} signed these bytes ${when}`
+}

@@ -1,0 +1,141 @@
+import { catalogue, criteria } from "../criteria/index.js"
+import type { Finding } from "../rejudge.js"
+import { escapeIdentity, escapeTerminal, shorten } from "./escape.js"
+import type { Report } from "./report.js"
+import { wrapBeside } from "./wrap.js"
+
+const COLUMN = 14
+const PARTS_SHOWN = 12
+
+/** The report for a terminal: plain text of 80 columns, first what decides. */
+export function renderText(report: Report): string {
+  const lines = [headline(report), ...refusal(report), ...failures(report), ...summary(report)]
+  return `${lines.join("\n")}\n`
+}
+
+const VERDICT: Readonly<Record<Report["verdict"], string>> = {
+  accepted: "ACCEPTED",
+  rejected: "REJECTED",
+  "no-decision": "NO DECISION",
+  checked: "CHECKED",
+}
+
+function headline({ verdict, title, policy }: Report): string {
+  const parts = [
+    VERDICT[verdict],
+    escapeTerminal(title),
+    policy === null ? "" : `policy ${policy.id}/${policy.version}`,
+  ]
+  return shorten(parts.filter(part => part !== "").join("  "), 80)
+}
+
+const row = (label: string, text: string): string[] => wrapBeside(label, escapeTerminal(text), COLUMN)
+
+function refusal({ error, exitCode, bindings }: Report): string[] {
+  if (error === null) return []
+  const held = bindings.filter(binding => binding.outcome === "holds").map(binding => binding.id)
+  return [
+    ...row("Refused", `${error.message} [${error.code}, exit ${exitCode}]`),
+    ...(held.length === 0 ? [] : row("Held", held.join(", "))),
+    ...row("Explained", `verify-evidence --explain ${error.code}`),
+  ]
+}
+
+// Required ones first: they are why the exit code is 3.
+function failures({ findings }: Report): string[] {
+  const failed = findings.filter(
+    finding => finding.outcome === "fail" || (finding.required && finding.outcome !== "pass"),
+  )
+  const sorted = failed.toSorted((a, b) => Number(b.required) - Number(a.required))
+  return sorted.flatMap(describeFailure)
+}
+
+function describeFailure(finding: Finding): string[] {
+  const mark = finding.outcome === "fail" ? "FAIL" : "UNMEASURED"
+  const required = finding.required ? "" : " (not required)"
+  const shown = finding.parts.slice(0, PARTS_SHOWN)
+  const more = finding.parts.length - shown.length
+  const asked = criteria.get(finding.id) ?? catalogue.find(candidate => candidate.id === finding.id)
+  return [
+    `${mark}  ${finding.id}${required}`,
+    ...row("  seen", shorten(finding.because, 600)),
+    ...shown.flatMap(part => row("  -", shorten(part.because, 300))),
+    ...(more > 0 ? row("  -", `and ${more} more, in the JSON report`) : []),
+    ...row("  asked", asked?.requirement ?? ""),
+    ...(finding.remedy === "" ? [] : row("  fix", shorten(finding.remedy, 400))),
+  ]
+}
+
+function summary(report: Report): string[] {
+  const { findings } = report
+  if (findings.length === 0) return signerRows(report)
+  const count = (outcome: Finding["outcome"]) => findings.filter(finding => finding.outcome === outcome).length
+  const missing = findings.filter(finding => finding.outcome === "unmeasured")
+  const optional = missing.every(finding => !finding.required) ? " (not required)" : ""
+  return [
+    ...signerRows(report),
+    ...sameThing(report),
+    ...freshness(report),
+    ...row(
+      "Criteria",
+      `${count("pass")} pass, ${count("fail")} fail, ${missing.length} unmeasured${missing.length > 0 ? optional : ""}, of ${findings.length}`,
+    ),
+    ...assuranceRow("Derived", "derived", findings),
+    ...assuranceRow("Corroborated", "corroborated", findings),
+    ...assuranceRow(report.verdict === "checked" ? "Observed" : "Signer's word", "attested", findings),
+    ...assuranceRow("Unmeasured", "missing", findings),
+    ...row("Asked for", `skipped ${findings.filter(finding => finding.skippedByContributor).length} | exceptions 0`),
+    ...row("Not shown", "that the reward means what the README says; behaviour elsewhere"),
+  ]
+}
+
+function signerRows({ bundles }: Report): string[] {
+  return bundles.flatMap(({ signer }) => {
+    if (signer === null) return row("Signer", "none that was verified")
+    const issuer = signer.issuer === null ? `a ${signer.kind}` : `issuer ${escapeIdentity(signer.issuer)}`
+    return wrapBeside("Signer", `${escapeIdentity(signer.identity)} (${issuer}), ${machineOf(signer.claims)}`, COLUMN)
+  })
+}
+
+// Only the CI provider's own machines are not the contributor's: on any other, root can invent figures.
+const machineOf = (claims: Readonly<Record<string, unknown>>): string =>
+  claims.runnerEnvironment === "github-hosted"
+    ? "on a machine hosted by the CI provider"
+    : "on its own machine: root there can invent figures"
+
+function sameThing({ bindings }: Report): string[] {
+  const shown = bindings.filter(
+    ({ id }) => id.startsWith("expected-") || id === "image-from-source" || id === "platforms",
+  )
+  return shown.length === 0 ? [] : row("Same thing", shown.map(describeBinding).join(" | "))
+}
+
+function describeBinding({ id, outcome, because }: Report["bindings"][number]): string {
+  const name = BINDING_NAMES[id] ?? id
+  if (id === "platforms") return `platforms ${because}`
+  if (outcome === "holds") return `${name}: yes`
+  return `${name}: ${id === "image-from-source" ? "the signer's word" : "not checked"}`
+}
+
+const BINDING_NAMES: Readonly<Record<string, string>> = {
+  "expected-image": "the image named",
+  "expected-submission": "source is this checkout",
+  "image-from-source": "image from this source",
+}
+
+function freshness({ bundles, challenge }: Report): string[] {
+  return bundles.flatMap(({ signedAt, measuredAfter }) => {
+    const start = measuredAfter === null ? "start unknown" : `measured after ${measuredAfter}`
+    const checked = measuredAfter !== null && challenge.outcome !== "holds" ? " (not one of yours)" : ""
+    const end =
+      signedAt === null ? "signing time unknown" : `signed ${signedAt.replace("T", " ").replace(/(\.\d+)?Z$/, " UTC")}`
+    return row("Fresh", `${start}${checked}, ${end}`)
+  })
+}
+
+function assuranceRow(label: string, assurance: Finding["assurance"], findings: readonly Finding[]): string[] {
+  const named = findings.filter(finding => finding.assurance === assurance)
+  if (named.length === 0) return []
+  const names = named.map(({ id }) => catalogue.find(candidate => candidate.id === id)?.name ?? id)
+  return row(`${label} ${named.length}`, names.join(", "))
+}

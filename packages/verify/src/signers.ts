@@ -1,0 +1,101 @@
+import { type Authenticator, EvidenceError, type PolicyDocument } from "@envidence/core"
+import {
+  type AcceptedIdentity,
+  type AcceptedKey,
+  fetchPublicGoodRoot,
+  keyAuthenticator,
+  publicKeyFingerprint,
+  readTrustedRoot,
+  type SignerPolicy,
+  sigstoreAuthenticator,
+  type TrustedRoot,
+} from "@envidence/trust"
+import type { VerifyArguments } from "./arguments.js"
+import { readBounded, readText } from "./world.js"
+
+const KEY_BYTES = 65_536
+const TRUSTED_ROOT_BYTES = 1_000_000
+
+/** How the signature will be checked. */
+export interface Trust {
+  readonly authenticator: Authenticator
+  /** SHA-256 of the trusted root in force; null where none was needed. */
+  readonly trustedRootSha256: () => string | null
+}
+
+/** @throws EvidenceError no-signer-chosen, usage, input-not-found */
+export async function readTrust(told: VerifyArguments, policy: PolicyDocument): Promise<Trust> {
+  const signers = chooseSigners(told, policy)
+  const publicKey = told.key === undefined ? undefined : await readText(told.key, KEY_BYTES)
+  let root: TrustedRoot | undefined
+  if (told.trustedRoot !== undefined) root = readTrustedRoot(await readBounded(told.trustedRoot, TRUSTED_ROOT_BYTES))
+  const trustedRootSha256 = () => root?.sha256 ?? null
+  if (publicKey !== undefined && signers === undefined) {
+    const authenticator = keyAuthenticator({ publicKeyPem: publicKey, ...(root && { trustedRoot: root }) })
+    return { authenticator, trustedRootSha256 }
+  }
+  const trustedRoot = async () => {
+    root ??= told.offline ? refuseOffline() : await fetchPublicGoodRoot()
+    return root
+  }
+  const accepted = withKey(signers ?? { accepted: [] }, publicKey)
+  const authenticator = sigstoreAuthenticator({
+    trustedRoot,
+    signers: accepted,
+    ...(publicKey !== undefined && { publicKeys: [publicKey] }),
+  })
+  return { authenticator, trustedRootSha256 }
+}
+
+function refuseOffline(): never {
+  throw new EvidenceError("usage", "--offline needs the trusted root", {
+    hint: "Give --trusted-root FILE (Sigstore's trusted_root.json).",
+  })
+}
+
+// Undefined: a key was named, and no identity.
+function chooseSigners(told: VerifyArguments, policy: PolicyDocument): SignerPolicy | undefined {
+  const identity = acceptedIdentity(told)
+  const byPolicy = policy.signers ?? []
+  if (told.anySignerUnsafe) {
+    if (identity !== undefined || told.key !== undefined || byPolicy.length > 0)
+      throw new EvidenceError("usage", "--any-signer-unsafe contradicts the signer that is named")
+    return { anySignerUnsafe: true }
+  }
+  if (identity !== undefined) return { accepted: [identity] }
+  if (told.key !== undefined) return undefined
+  if (byPolicy.length > 0) return { accepted: byPolicy }
+  throw new EvidenceError("no-signer-chosen", "whose signature counts was not said", {
+    hint: "Give --certificate-identity and --certificate-oidc-issuer, --key PEM, or --any-signer-unsafe.",
+  })
+}
+
+function acceptedIdentity(told: VerifyArguments): AcceptedIdentity | undefined {
+  const { certificateIdentity, certificateIdentityRegexp, certificateOidcIssuer, certificateOidcIssuerRegexp } = told
+  const identity = oneOf("certificate-identity", {
+    identity: certificateIdentity,
+    identityRegexp: certificateIdentityRegexp,
+  })
+  const issuer = oneOf("certificate-oidc-issuer", {
+    issuer: certificateOidcIssuer,
+    issuerRegexp: certificateOidcIssuerRegexp,
+  })
+  if (identity === undefined && issuer === undefined) return undefined
+  if (identity === undefined || issuer === undefined)
+    throw new EvidenceError("usage", "an identity and its issuer go together", {
+      hint: "Give both --certificate-identity and --certificate-oidc-issuer.",
+    })
+  return { ...identity, ...issuer } as AcceptedIdentity
+}
+
+function oneOf(option: string, values: Record<string, string | undefined>): Record<string, string> | undefined {
+  const given = Object.entries(values).filter((entry): entry is [string, string] => entry[1] !== undefined)
+  if (given.length > 1) throw new EvidenceError("usage", `give --${option} or --${option}-regexp, not both`)
+  return given.length === 0 ? undefined : Object.fromEntries(given)
+}
+
+function withKey(signers: SignerPolicy, publicKey: string | undefined): SignerPolicy {
+  if (publicKey === undefined || "anySignerUnsafe" in signers) return signers
+  const key: AcceptedKey = { keySha256: publicKeyFingerprint(publicKey) }
+  return { accepted: [...signers.accepted, key] }
+}
