@@ -1,16 +1,20 @@
 import { randomBytes } from "node:crypto"
-import { existsSync, readFileSync, readlinkSync } from "node:fs"
+import { readFileSync, readlinkSync } from "node:fs"
 import { rm } from "node:fs/promises"
 import { join } from "node:path"
 import { EvidenceError } from "@envidence/core"
 import { execa } from "execa"
 import type { RunningContainer, RunRequest } from "./engine.js"
 import { redactLine } from "./log.js"
+import { EnvironmentProblem } from "./problem.js"
 import { type ProcessOptions, type ProcessResult, throwIfInterrupted } from "./process.js"
 
 /** What a container needs of the engine that starts it. */
 export interface ContainerHost {
+  /** @throws EvidenceError engine-failed where it ends with anything but 0 */
   run(args: readonly string[], options: Omit<ProcessOptions, "env">): Promise<ProcessResult>
+  /** The same, and any exit code is an answer. */
+  attempt(args: readonly string[], options: Omit<ProcessOptions, "env">): Promise<ProcessResult>
   readonly env: Readonly<Record<string, string>>
   readonly socketDirectory: string
   readonly nodePath: string
@@ -32,16 +36,46 @@ export async function startContainer(
   const socketPath = join(host.socketDirectory, `${id}.sock`)
   const stopContainer = () => removeContainer(name, socketPath, host)
   try {
-    await host.run(runArguments(name, image, request), { timeoutSeconds: START_SECONDS, signal: request.signal })
+    await create(name, image, request, host)
     const pid = await processOf(name, host, request.signal)
-    const stopForwarder = pid === null ? () => Promise.resolve() : await forward(pid, name, socketPath, request, host)
-    return new Container(name, pid, socketPath, host, async () => {
+    if (pid !== null && !host.rootless) requireUnprivileged(pid)
+    const stopForwarder = pid === null ? nothing : await forward(pid, name, socketPath, request, host)
+    const container = new Container(name, pid, socketPath, host, async () => {
+      for (const line of await container.lastLines()) request.log.write(`container: ${line}`)
       await stopForwarder()
       await stopContainer()
     })
+    return container
   } catch (error) {
     await stopContainer()
     throw error
+  }
+}
+
+const nothing = () => Promise.resolve()
+
+// podman-run(1), "EXIT STATUS": 126 and 127 are the image's command's fault, others are the engine's.
+async function create(name: string, image: string, request: RunRequest, host: ContainerHost): Promise<void> {
+  const options = { timeoutSeconds: START_SECONDS, signal: request.signal }
+  const { exitCode, tail } = await host.attempt(runArguments(name, image, request), options)
+  if (exitCode === 0) return
+  const said = redactLine(tail.at(-1) ?? `exit code ${exitCode}`).slice(0, 400)
+  if (exitCode === 126 || exitCode === 127)
+    throw new EnvironmentProblem("container-does-not-start", `the image's command can't be started: ${said}`)
+  throw new EvidenceError("engine-failed", `podman run: ${said}`)
+}
+
+/** An image may name its user, and the name may be another one of root's. */
+function requireUnprivileged(pid: number): void {
+  const uid = /^Uid:\s+(\d+)/m.exec(readOrEmpty(`/proc/${pid}/status`))?.[1]
+  if (uid === "0") throw new EnvironmentProblem("runs-as-root", "the image's own user is uid 0 under another name")
+}
+
+function readOrEmpty(path: string): string {
+  try {
+    return readFileSync(path, "latin1")
+  } catch {
+    return ""
   }
 }
 
@@ -107,6 +141,8 @@ async function forward(
     return stop
   } catch (error) {
     await stop()
+    // A container that ends at once takes its network with it: that is the environment's problem, not the engine's.
+    if (hasEnded(pid)) return nothing
     throw error
   }
 }
@@ -160,7 +196,7 @@ class Container implements RunningContainer {
 
   isRunning(): boolean {
     if (this.#pid === null || this.#stopping !== undefined) return false
-    return existsSync(`/proc/${this.#pid}`) && !isZombie(this.#pid)
+    return !hasEnded(this.#pid)
   }
 
   async lastLines(): Promise<readonly string[]> {
@@ -176,10 +212,7 @@ class Container implements RunningContainer {
   }
 }
 
-function isZombie(pid: number): boolean {
-  try {
-    return / [ZX] /.test(readFileSync(`/proc/${pid}/stat`, "latin1").replace(/^.*\)/s, ""))
-  } catch {
-    return true
-  }
+function hasEnded(pid: number): boolean {
+  const stat = readOrEmpty(`/proc/${pid}/stat`)
+  return stat === "" || /^ [ZX] /.test(stat.slice(stat.lastIndexOf(")") + 1))
 }

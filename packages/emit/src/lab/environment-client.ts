@@ -3,6 +3,7 @@ import { EvidenceError, isJsonObject, type Json, parseStrictJson } from "@envide
 import WebSocket from "ws"
 import { redactLine } from "./log.js"
 import { EnvironmentProblem, type ProblemCode } from "./problem.js"
+import { throwIfInterrupted } from "./process.js"
 
 /** Where an environment is reached and what its answers may cost. Seconds and bytes. */
 export interface EnvironmentAddress {
@@ -10,6 +11,8 @@ export interface EnvironmentAddress {
   /** The port behind the socket: part of the Host header that the environment sees. */
   readonly port: number
   readonly limits?: Partial<ClientLimits>
+  /** Aborting it ends every connection; what was waiting throws EvidenceError interrupted. */
+  readonly signal?: AbortSignal
 }
 
 export interface ClientLimits {
@@ -49,11 +52,13 @@ export class EnvironmentSession {
   readonly #socket: WebSocket
   readonly #limits: ClientLimits
   readonly #inbox: Inbox
+  readonly #signal: AbortSignal | undefined
 
-  private constructor(socket: WebSocket, inbox: Inbox, limits: ClientLimits) {
+  private constructor(socket: WebSocket, inbox: Inbox, limits: ClientLimits, signal: AbortSignal | undefined) {
     this.#socket = socket
     this.#inbox = inbox
     this.#limits = limits
+    this.#signal = signal
   }
 
   /** Connects. The server accepts every connection: whether there is a session shows in the answer to its first reset. */
@@ -66,8 +71,12 @@ export class EnvironmentSession {
     })
     // Listening begins before the connection: a refusal is a frame that nobody asked for.
     const inbox = new Inbox(socket)
-    await connected(socket, limits)
-    return new EnvironmentSession(socket, inbox, limits)
+    cutOnAbort(socket, address.signal)
+    await connected(socket, limits).catch(error => {
+      throwIfInterrupted(address.signal)
+      throw error
+    })
+    return new EnvironmentSession(socket, inbox, limits, address.signal)
   }
 
   /** The reward of a reset may be null. */
@@ -104,14 +113,30 @@ export class EnvironmentSession {
   }
 
   async #ask(send: Json): Promise<Exchange> {
+    throwIfInterrupted(this.#signal)
     const unasked = this.#inbox.take()
     if (unasked !== undefined) throw unaskedProblem(unasked)
     if (this.#socket.readyState !== WebSocket.OPEN) throw this.#inbox.closedProblem()
     this.#socket.send(JSON.stringify(send))
-    const receive = parseMessage(await this.#inbox.next(this.#limits.messageSeconds))
+    const receive = parseMessage(await this.#next())
     if (isJsonObject(receive) && receive.type === "error") throw errorProblem(receive)
     return { send, receive }
   }
+
+  async #next(): Promise<Buffer> {
+    try {
+      return await this.#inbox.next(this.#limits.messageSeconds)
+    } catch (error) {
+      throwIfInterrupted(this.#signal)
+      throw error
+    }
+  }
+}
+
+function cutOnAbort(socket: WebSocket, signal: AbortSignal | undefined): void {
+  const cut = () => socket.terminate()
+  signal?.addEventListener("abort", cut, { once: true })
+  socket.once("close", () => signal?.removeEventListener("abort", cut))
 }
 
 function isObservation(message: Json): message is ObservationMessage & Json {
@@ -270,16 +295,21 @@ function parseDocument(body: Buffer): Json {
 }
 
 function get(address: EnvironmentAddress, path: string): Promise<{ status: number; body: Buffer }> {
-  const { socketPath, port, limits } = address
+  const { socketPath, port, limits, signal } = address
   const seconds = limits?.connectSeconds ?? DEFAULTS.connectSeconds
   const headers = { Host: `localhost:${port}`, Accept: "*/*" }
   return new Promise((resolve, reject) => {
     const fail = (because: string) => {
       clearTimeout(timer)
       request.destroy()
-      reject(new EnvironmentProblem("no-schema", `${path}: ${because}`))
+      reject(
+        signal?.aborted
+          ? new EvidenceError("interrupted", "interrupted")
+          : new EnvironmentProblem("no-schema", `${path}: ${because}`),
+      )
     }
-    const request = httpRequest({ socketPath, path, headers, agent: false }, response => {
+    const options = { socketPath, path, headers, agent: false, ...(signal ? { signal } : {}) }
+    const request = httpRequest(options, response => {
       const chunks: Buffer[] = []
       let size = 0
       response.on("data", (chunk: Buffer) => {

@@ -30,7 +30,7 @@ export async function startEnvironment(lab: Lab, reset: ResetRequest): Promise<R
   const user = userFor(lab.image.config)
   const request = { port, env, memoryMegabytes, processes, user, log: lab.log, signal: lab.signal }
   const container = await lab.engine.run(lab.image.reference, request)
-  const address = { socketPath: container.socketPath, port }
+  const address = { socketPath: container.socketPath, port, signal: lab.signal }
   try {
     await untilReady(container, address, reset, readySeconds, lab.signal)
   } catch (error) {

@@ -240,6 +240,7 @@ class Podman implements Engine {
   async run(image: string, request: RunRequest): Promise<RunningContainer> {
     const container = await startContainer(image, request, {
       run: (args, options) => this.#run(args[0] ?? "", args, options),
+      attempt: (args, options) => runProcess("podman", args, { ...options, env: this.#folder.env }),
       env: this.#folder.env,
       socketDirectory: this.#folder.paths.sockets,
       nodePath: this.#options.nodePath,
@@ -250,7 +251,7 @@ class Podman implements Engine {
   }
 
   async removeImage(image: string): Promise<void> {
-    await this.#run("rmi", ["rmi", "--force", "--", image], { timeoutSeconds: 120 })
+    await this.#run("rmi", ["rmi", "--", image], { timeoutSeconds: 120 })
   }
 
   close(): Promise<void> {

@@ -2,6 +2,7 @@ import { clipText } from "@envidence/core"
 
 /** What kept an environment from being observed: a finding about the environment, kept as data. */
 export type ProblemCode =
+  | "container-does-not-start"
   | "container-exited"
   | "not-ready"
   | "no-websocket"

@@ -41,6 +41,8 @@ export async function runProcess(
   const output = collectOutput(child, options)
   const result = await child
   throwIfInterrupted(options.signal)
+  // Ctrl-C in a terminal reaches the child as well, and its end may be noticed first.
+  if (result.signal === "SIGINT") throw new EvidenceError("interrupted", "interrupted")
   if (output.overflowed()) throw new EvidenceError("engine-failed", `${commandName(file, args)} wrote more than it may`)
   if (result.timedOut)
     throw new EvidenceError("engine-failed", `${commandName(file, args)} took more than ${options.timeoutSeconds} s`)

@@ -1,0 +1,60 @@
+import ora from "ora"
+import type { World } from "./world.js"
+
+export const PROGRESS_MODES = ["auto", "tty", "plain", "json", "none"] as const
+export type ProgressMode = (typeof PROGRESS_MODES)[number]
+
+/** Shows what a long run does, on standard error. */
+export interface Progress {
+  /** Runs one step under a title. `estimate` is in seconds, for people only. */
+  step<T>(title: string, estimate: number, work: () => Promise<T>): Promise<T>
+}
+
+type Show = (title: string, estimate: number) => (failed: boolean, seconds: number) => void
+
+export function startProgress(mode: ProgressMode, { stderr, isTerminal }: World): Progress {
+  const effective = mode === "auto" ? (isTerminal ? "tty" : "plain") : mode
+  const show = SHOW[effective](stderr)
+  return {
+    async step(title, estimate, work) {
+      const started = performance.now()
+      const finish = show(title, estimate)
+      const seconds = () => (performance.now() - started) / 1000
+      try {
+        const result = await work()
+        finish(false, seconds())
+        return result
+      } catch (error) {
+        finish(true, seconds())
+        throw error
+      }
+    },
+  }
+}
+
+const about = (seconds: number): string => (seconds < 1 ? "" : ` (about ${seconds} s)`)
+const took = (seconds: number): string => `${seconds.toFixed(1)} s`
+
+const SHOW: Readonly<Record<Exclude<ProgressMode, "auto">, (stderr: (text: string) => void) => Show>> = {
+  none: () => () => () => {},
+  plain: stderr => (title, estimate) => {
+    stderr(`${title}${about(estimate)}\n`)
+    return (failed, seconds) => stderr(`${title}: ${failed ? "failed" : "done"} after ${took(seconds)}\n`)
+  },
+  json: stderr => (title, estimate) => {
+    stderr(`${JSON.stringify({ step: title, state: "started", estimate })}\n`)
+    return (failed, seconds) =>
+      stderr(
+        `${JSON.stringify({ step: title, state: failed ? "failed" : "done", seconds: Number(seconds.toFixed(3)) })}\n`,
+      )
+  },
+  // The spinner must not take Ctrl-C or the keyboard: the run cleans up by itself.
+  tty: () => (title, estimate) => {
+    const spinner = ora({ text: `${title}${about(estimate)}`, discardStdin: false }).start()
+    return (failed, seconds) => {
+      const line = `${title}  ${took(seconds)}`
+      if (failed) spinner.fail(line)
+      else spinner.succeed(line)
+    }
+  },
+}
