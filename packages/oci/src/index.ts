@@ -1,1 +1,9 @@
-export {}
+export * from "./bounded-file.js"
+export * from "./build-context.js"
+export * from "./compression.js"
+export * from "./effective-root.js"
+export * from "./image-inventory.js"
+export { type LayerInventory, type LayerLimits, type LayerSource, layerLimits, readLayer } from "./layer.js"
+export * from "./layout.js"
+export { buildSbom, type Sbom, type SbomComponent, type SbomInput } from "./sbom/build.js"
+export type { UnreadableDatabase } from "./sbom/packages.js"
