@@ -20,7 +20,9 @@ const lab = randomBytes(4).toString("hex")
 const tokenSecret = randomBytes(32).toString("hex")
 const ctLog = await initializeCTLog(ecKeys())
 const fulcio = await Fulcio.start(`CN=fulcio,O=sigstore lab ${lab}`, ctLog, tokenSecret)
-const tsa = await initializeTSA(ecKeys())
+// The mock drops zeros at the end of milliseconds, which @sigstore/core then cannot read: whole seconds, as real ones.
+const tsaClock = new Date()
+const tsa = await initializeTSA(ecKeys(), tsaClock)
 const rekorV1 = new RekorV1(HOST)
 const rekorV2 = new RekorV2(HOST)
 
@@ -36,6 +38,7 @@ const routes: Readonly<Record<string, (body: string) => Promise<Answer> | Answer
   "/api/v1/log/entries": body => created(rekorV1.create(body)),
   "/api/v2/log/entries": body => created(rekorV2.create(body)),
   "/api/v1/timestamp": async body => {
+    tsaClock.setTime(Math.floor(Date.now() / 1000) * 1000)
     const { statusCode, response } = await tsaHandler(tsa).fn(body)
     return {
       status: statusCode,

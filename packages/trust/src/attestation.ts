@@ -127,22 +127,31 @@ const tlogEntry = members(
   },
 )
 
+// The library would take one of them and leave the other unread.
+function certificateOrKey(value: unknown, where: string): void {
+  verificationMaterial(value, where)
+  const held = ["certificate", "publicKey"].filter(name => Object.hasOwn(value as object, name))
+  if (held.length !== 1) throw malformed(where, "must have either a certificate or a public key")
+}
+
+const verificationMaterial = members(
+  {},
+  {
+    certificate: members({ rawBytes: base64(CERTIFICATE_BYTES) }),
+    publicKey: members({}, { hint: text(256) }),
+    tlogEntries: list(tlogEntry, { most: WITNESSES }),
+    timestampVerificationData: members(
+      {},
+      {
+        rfc3161Timestamps: list(members({ signedTimestamp: base64(TIMESTAMP_BYTES) }), { most: WITNESSES }),
+      },
+    ),
+  },
+)
+
 const checkBundle = members({
   mediaType,
-  verificationMaterial: members(
-    {},
-    {
-      certificate: members({ rawBytes: base64(CERTIFICATE_BYTES) }),
-      publicKey: members({}, { hint: text(256) }),
-      tlogEntries: list(tlogEntry, { most: WITNESSES }),
-      timestampVerificationData: members(
-        {},
-        {
-          rfc3161Timestamps: list(members({ signedTimestamp: base64(TIMESTAMP_BYTES) }), { most: WITNESSES }),
-        },
-      ),
-    },
-  ),
+  verificationMaterial: certificateOrKey,
   dsseEnvelope: members({
     payload: base64(limits.attestationBytes),
     payloadType: text(256),

@@ -62,6 +62,8 @@ function authenticator(trust: Trust): Authenticator {
 }
 
 const ALL_ONE: VerifierOptions = { tlogThreshold: 1, ctlogThreshold: 1, timestampThreshold: 1 }
+// Beside a pinned key nothing of this is needed, but what is there must be right.
+const ALL_ZERO: VerifierOptions = { tlogThreshold: 0, ctlogThreshold: 0, timestampThreshold: 0 }
 
 async function authenticateCertificate(
   attestation: UntrustedAttestation,
@@ -76,10 +78,10 @@ async function authenticateCertificate(
   }
   const root = await resolveTrustedRoot(trustedRoot)
   checkAuthority(leaf, root)
-  checkSignature(isSignedBy(leaf.x509.publicKey, attestation.envelope), `the certificate of ${leaf.signer.identity}`)
+  checkSignature(isSignedBy(leaf.publicKey, attestation.envelope), `the certificate of ${leaf.signer.identity}`)
   if (!carriesTime(attestation)) throw noTrustedTime()
-  verifyEvidence(attestation, root.material, ALL_ONE)
-  return accept(attestation, leaf.signer, rules, earliestTime(attestation))
+  const signedAt = verifyEvidence(attestation, root.material, ALL_ONE)
+  return accept(attestation, leaf.signer, rules, signedAt)
 }
 
 async function authenticateKey(
@@ -95,12 +97,8 @@ async function authenticateKey(
   if (trustedRoot === undefined || !carriesEvidence(attestation)) return accept(attestation, signer, rules, null)
   const { material } = await resolveTrustedRoot(trustedRoot)
   const publicKey = () => ({ publicKey: pinned.key, validFor: () => true })
-  verifyEvidence(
-    attestation,
-    { ...material, publicKey },
-    { tlogThreshold: 0, ctlogThreshold: 0, timestampThreshold: 0 },
-  )
-  return accept(attestation, signer, rules, earliestTime(attestation))
+  const signedAt = verifyEvidence(attestation, { ...material, publicKey }, ALL_ZERO)
+  return accept(attestation, signer, rules, signedAt)
 }
 
 function accept(
@@ -135,8 +133,13 @@ function unknownKey(sha256: string | undefined, hint: string, { expected }: Sign
   })
 }
 
-/** Verifies log entries, timestamps and, where there is a certificate, its chain. */
-function verifyEvidence(attestation: UntrustedAttestation, material: TrustMaterial, options: VerifierOptions): void {
+/** Verifies log entries, timestamps and, where there is a certificate, its chain; gives the earliest trusted time. */
+function verifyEvidence(
+  attestation: UntrustedAttestation,
+  material: TrustMaterial,
+  options: VerifierOptions,
+): string | null {
+  const times = readTimes(attestation)
   try {
     const entity = toSignedEntity(attestation.bundle)
     // Verified by us already, with the digest that belongs to the key; the library knows SHA-256 only.
@@ -146,6 +149,7 @@ function verifyEvidence(attestation: UntrustedAttestation, material: TrustMateri
     throw asEvidenceError(cause)
   }
   for (const entry of attestation.bundle.verificationMaterial.tlogEntries) checkLogIndex(entry)
+  return times.length === 0 ? null : new Date(Math.min(...times)).toISOString()
 }
 
 type LogEntry = UntrustedAttestation["bundle"]["verificationMaterial"]["tlogEntries"][number]
@@ -168,15 +172,22 @@ const carriesPromisedTime = ({ inclusionPromise, integratedTime }: LogEntry): bo
 const carriesEvidence = (attestation: UntrustedAttestation): boolean =>
   carriesTime(attestation) || attestation.bundle.verificationMaterial.tlogEntries.length > 0
 
-/** To be called after verifyEvidence, which verifies every one of these times. */
-function earliestTime({ bundle }: UntrustedAttestation): string | null {
+/** Every time that verifyEvidence verifies, in milliseconds; to be believed only afterwards. */
+function readTimes({ bundle }: UntrustedAttestation): number[] {
   const { tlogEntries, timestampVerificationData } = bundle.verificationMaterial
   const stamps = timestampVerificationData?.rfc3161Timestamps ?? []
-  const times = [
-    ...stamps.map(stamp => RFC3161Timestamp.parse(Buffer.from(stamp.signedTimestamp)).signingTime.getTime()),
-    ...tlogEntries.filter(carriesPromisedTime).map(entry => Number(entry.integratedTime) * 1000),
-  ]
-  return times.length === 0 ? null : new Date(Math.min(...times)).toISOString()
+  const promised = tlogEntries.filter(carriesPromisedTime).map(entry => Number(entry.integratedTime) * 1000)
+  return [...stamps.map(stamp => readTimestamp(stamp.signedTimestamp)), ...promised]
+}
+
+function readTimestamp(der: Uint8Array): number {
+  try {
+    const time = RFC3161Timestamp.parse(Buffer.from(der)).signingTime.getTime()
+    if (!Number.isNaN(time)) return time
+  } catch (cause) {
+    throw new EvidenceError("bad-timestamp", "the timestamp cannot be read", { cause })
+  }
+  throw new EvidenceError("bad-timestamp", "the timestamp has no valid time")
 }
 
 function noTrustedTime(): EvidenceError {
@@ -188,7 +199,7 @@ function noTrustedTime(): EvidenceError {
 // The library throws errors of many kinds over hostile bytes, its own among them; none may pass, none may escape.
 function asEvidenceError(cause: unknown): EvidenceError {
   if (!(cause instanceof VerificationError)) {
-    const message = "the attestation's certificate, log entry or timestamp cannot be read"
+    const message = "the certificate, log entry or timestamp of the attestation cannot be read"
     return new EvidenceError("malformed-attestation", message, { cause })
   }
   const inner: unknown = cause.cause

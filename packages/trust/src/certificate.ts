@@ -1,4 +1,4 @@
-import { X509Certificate } from "node:crypto"
+import { type KeyObject, X509Certificate } from "node:crypto"
 import { EvidenceError, type Signer } from "@envidence/core"
 import { X509Certificate as SigstoreCertificate } from "@sigstore/core"
 
@@ -28,6 +28,7 @@ const claimNames: Readonly<Record<string, string>> = {
 /** A signing certificate whose profile has been checked; who issued it has not. */
 export interface LeafCertificate {
   readonly x509: X509Certificate
+  readonly publicKey: KeyObject
   /** What it says about its holder: to be believed only once its chain is verified. */
   readonly signer: Signer
 }
@@ -39,24 +40,27 @@ export interface LeafCertificate {
  * @throws EvidenceError bad-certificate
  */
 export function readLeafCertificate(der: Uint8Array): LeafCertificate {
-  const { x509, sigstore } = parse(der)
-  if (x509.ca) throw bad("it is an authority's, not a signer's")
+  try {
+    return read(new X509Certificate(der), SigstoreCertificate.parse(Buffer.from(der)))
+  } catch (cause) {
+    // Both parsers read lazily, and throw errors of many kinds as late as their getters are called.
+    throw cause instanceof EvidenceError ? cause : bad("it cannot be read", cause)
+  }
+}
+
+function read(x509: X509Certificate, sigstore: SigstoreCertificate): LeafCertificate {
+  // OpenSSL's flag needs the key usage to agree; either sign of an authority is one too many.
+  const authority = x509.ca || sigstore.extBasicConstraints?.isCA || sigstore.extKeyUsage?.keyCertSign
+  if (authority) throw bad("it is an authority's, not a signer's")
   if (!x509.keyUsage?.includes(CODE_SIGNING))
-    throw bad("it is not for code signing (no extended key usage 1.3.6.1.5.5.7.3.3)")
+    throw bad(`it is not for code signing (extended key usage ${CODE_SIGNING})`)
   const identity = readIdentity(x509.subjectAltName)
   // The library folds other bytes into ASCII: the two readings must agree.
   if (sigstore.subjectAltName !== identity) throw bad("its subject alternative name is ambiguous")
   const extensions = readFulcioExtensions(sigstore)
   const issuer = readIssuer(extensions)
-  return { x509, signer: { kind: "keyless", identity, issuer, claims: readClaims(extensions) } }
-}
-
-function parse(der: Uint8Array): { x509: X509Certificate; sigstore: SigstoreCertificate } {
-  try {
-    return { x509: new X509Certificate(der), sigstore: SigstoreCertificate.parse(Buffer.from(der)) }
-  } catch (cause) {
-    throw bad("it cannot be read", cause)
-  }
+  const signer: Signer = { kind: "keyless", identity, issuer, claims: readClaims(extensions) }
+  return { x509, publicKey: x509.publicKey, signer }
 }
 
 // Node prints `URI:…` or `email:…`, separated by ", "; a value that could be mistaken for a separator comes in quotes.

@@ -223,7 +223,7 @@ describe("a broken bundle", () => {
           Buffer.from(stamps(b)[0].signedTimestamp, "base64").length - 3,
         )),
     ],
-    ["a timestamp of noise", "malformed-attestation", b => (stamps(b)[0].signedTimestamp = "AAAA")],
+    ["a timestamp of noise", "bad-timestamp", b => (stamps(b)[0].signedTimestamp = "AAAA")],
     ["a certificate of noise", "bad-certificate", b => (b.verificationMaterial.certificate.rawBytes = "AAAA")],
     [
       "altered certificate signature",
