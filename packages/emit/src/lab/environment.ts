@@ -1,5 +1,5 @@
 import { setTimeout as pause } from "node:timers/promises"
-import { isJsonObject, parseStrictJson } from "@envidence/core"
+import { parseImageConfig } from "@envidence/core"
 import type { RunningContainer } from "./engine.js"
 import { type EnvironmentAddress, EnvironmentSession, type ResetRequest } from "./environment-client.js"
 import type { Lab } from "./lab.js"
@@ -47,10 +47,8 @@ export async function startEnvironment(lab: Lab, reset: ResetRequest): Promise<R
 const UNPRIVILEGED = "65532:65532"
 
 /** Null keeps the image's own user; an image that would run as root runs as nobody in particular. */
-function userFor(configBytes: Uint8Array): string | null {
-  const config = parseStrictJson(configBytes, "the image's config")
-  const inner = isJsonObject(config) && isJsonObject(config.config) ? config.config : {}
-  const user = typeof inner.User === "string" ? inner.User : ""
+function userFor(config: Uint8Array): string | null {
+  const { user } = parseImageConfig(config).config
   return /^(0+|root)?(:|$)/.test(user) ? UNPRIVILEGED : null
 }
 
