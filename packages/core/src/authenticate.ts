@@ -39,10 +39,20 @@ export async function authenticate(
   const { payloadType, payload, signer, signedAt } = await authenticator(bundle.attestation)
   if (payloadType !== PAYLOAD_TYPE)
     throw new EvidenceError("wrong-payload-type", `the signed payload is ${quote(payloadType)}, not ${PAYLOAD_TYPE}`)
-  const { statement, predicate } = parseStatement(payload)
-  await checkManifest(bundle, statement, predicate)
+  const { statement, predicate } = await readStatement(bundle, payload)
   const result: Omit<AuthenticatedBundle, typeof authenticated> = { bundle, statement, predicate, signer, signedAt }
   return result as AuthenticatedBundle
+}
+
+/**
+ * Parses a statement and checks that it is for this bundle's members.
+ *
+ * @throws EvidenceError as `parseStatement` does; manifest-not-signed
+ */
+export async function readStatement(bundle: UntrustedBundle, payload: Uint8Array): Promise<ParsedStatement> {
+  const parsed = parseStatement(payload)
+  await checkManifest(bundle, parsed.statement, parsed.predicate)
+  return parsed
 }
 
 export interface ParsedStatement {

@@ -4,6 +4,7 @@ import type { EvidenceSource, JudgeContext, StaticEvidence } from "./criteria/cr
 import { catalogue, criteria } from "./criteria/index.js"
 import { type Digest, digestOfHex, sha256Digest, sha256Hex } from "./digest.js"
 import { encodeUtf8 } from "./encoding.js"
+import { deriveSeeds } from "./environment/seeds.js"
 import { EvidenceError } from "./errors.js"
 import { parseInventory } from "./image/inventory.js"
 import { buildImageView } from "./image/manifest.js"
@@ -108,7 +109,7 @@ export async function bind(
     () => bindObservations(authenticated, evidence),
     () => "each observation is the one that was signed; static ones were derived again and agree",
   )
-  const context = contextOf(authenticated)
+  const context = await contextOf(authenticated)
   await step(
     "previews",
     () => recomputePreviews(authenticated, evidence, observations, context),
@@ -140,11 +141,12 @@ export class BindingError extends EvidenceError {
 const describeImage = (layers: number, own: OwnReading): string =>
   `manifest, config and the inventories of ${layers} layers belong together${own.layers === undefined ? "" : ", and the layers read here hold what the inventories say"}`
 
-function contextOf({ predicate }: AuthenticatedBundle): BoundEvidence["context"] {
+async function contextOf({ predicate }: AuthenticatedBundle): Promise<BoundEvidence["context"]> {
   return {
     imageDigest: predicate.image.digest as Digest,
     sbomDigest: (predicate.sbom?.digest ?? null) as Digest | null,
     builtFromSubmission: predicate.image.builtFromSubmission,
+    seeds: await deriveSeeds(predicate.challenge),
   }
 }
 
@@ -244,7 +246,9 @@ async function bindSnapshot(authenticated: AuthenticatedBundle): Promise<void> {
   const { predicate, bundle } = authenticated
   const { sha256 } = bytesOf(authenticated, "snapshot")
   if (predicate.snapshot.digest !== digestOfHex(sha256)) throw broken("the predicate names another snapshot.json")
-  const identifying = bundle.snapshot.fields.filter(field => field.form === "hmac-sha256")
+  const identifying = bundle.snapshot.fields
+    .filter(field => field.form === "hmac-sha256")
+    .map(({ name, value }) => ({ name, value }))
   const fingerprint = await sha256Digest(canonicalJsonBytes(identifying))
   if (fingerprint !== bundle.snapshot.fingerprint || fingerprint !== predicate.snapshot.fingerprint)
     throw broken("the host's fingerprint is not that of the snapshot's identifying fields")

@@ -21,6 +21,18 @@ export const isBuiltInPolicy = (name: string): name is keyof typeof builtInPolic
 export const policyDigest = (policy: PolicyDocument): Promise<Digest> => sha256Digest(canonicalJsonBytes(policy))
 
 /**
+ * A built-in policy by its name, or one from a file that `read` gets.
+ *
+ * @throws EvidenceError invalid-policy, and what `read` throws
+ */
+export async function choosePolicy(
+  nameOrFile: string,
+  read: (file: string) => Promise<Uint8Array>,
+): Promise<PolicyDocument> {
+  return isBuiltInPolicy(nameOrFile) ? builtInPolicies[nameOrFile] : parsePolicy(await read(nameOrFile), nameOrFile)
+}
+
+/**
  * Reads a policy that its user chose, and refuses what it does not mean or may not ask.
  *
  * @throws EvidenceError invalid-policy

@@ -1,3 +1,4 @@
-export * from "./lab/index.js"
-export * from "./measure/index.js"
-export * from "./snapshot.js"
+export { type EmitArguments, parseArguments } from "./arguments.js"
+export { type EmitResult, emitEvidence } from "./emit.js"
+export { main } from "./main.js"
+export type { World } from "./world.js"

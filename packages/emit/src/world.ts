@@ -10,5 +10,7 @@ export interface World {
   readonly signal: AbortSignal
   /** The Node that runs this program, for the lab's children. */
   readonly nodePath: string
+  /** Its version, for the snapshot. */
+  readonly nodeVersion: string
   readonly temporaryDirectory: string
 }

@@ -1,4 +1,4 @@
-import { EvidenceError } from "@envidence/core"
+import { EvidenceError, type ReportFormat, reportFormats } from "@envidence/core"
 import yargs from "yargs"
 
 /** The command line as the program uses it. */
@@ -23,9 +23,6 @@ export interface VerifyArguments {
   readonly reports: readonly ReportTarget[]
   readonly verbose: boolean
 }
-
-export const REPORT_FORMATS = ["text", "json", "markdown"] as const
-export type ReportFormat = (typeof REPORT_FORMATS)[number]
 
 export interface ReportTarget {
   readonly format: ReportFormat
@@ -119,7 +116,7 @@ const parser = (version: string) =>
     .option("format", {
       type: "string",
       requiresArg: true,
-      choices: REPORT_FORMATS,
+      choices: reportFormats,
       describe: "the report on standard output",
     })
     .option("explain", { type: "string", requiresArg: true, describe: "explain an error code" })
@@ -190,8 +187,8 @@ function reportTargets(reports: readonly string[], format: ReportFormat | undefi
 
 function parseTarget(text: string): ReportTarget {
   const [name = "", ...rest] = text.split("=")
-  const format = REPORT_FORMATS.find(candidate => candidate === name)
-  if (format === undefined) throw usage(`--report takes ${REPORT_FORMATS.join(", ")}, each with =FILE if wanted`)
+  const format = reportFormats.find(candidate => candidate === name)
+  if (format === undefined) throw usage(`--report takes ${reportFormats.join(", ")}, each with =FILE if wanted`)
   const file = rest.join("=")
   if (rest.length > 0 && file === "") throw usage(`--report ${name}= names no file`)
   return { format, file: rest.length > 0 ? file : null }

@@ -1,19 +1,20 @@
+import { readFile } from "node:fs/promises"
 import {
   catalogue,
+  choosePolicy,
+  describeFailure,
   type ErrorCode,
   EvidenceError,
   escapeTerminal,
   exitCodeOf,
   explanations,
-  type Report,
-  renderMarkdown,
-  renderText,
+  renderReport,
 } from "@envidence/core"
-import { parseArguments, type ReportFormat, type VerifyArguments } from "./arguments.js"
+import { writeFileAtomically } from "@envidence/oci"
+import { parseArguments, type VerifyArguments } from "./arguments.js"
 import { renderInspection } from "./inspection.js"
-import { readPolicy } from "./policy-file.js"
-import { inspectBundle, verifyBundle } from "./verify.js"
-import { ownVersion, type World, writeAtomically } from "./world.js"
+import { inspectBundle, readPolicyFile, verifyBundle } from "./verify.js"
+import type { World } from "./world.js"
 
 /** Runs `verify-evidence` and returns its exit code. */
 export async function main(argv: readonly string[], world: World): Promise<number> {
@@ -25,7 +26,9 @@ export async function main(argv: readonly string[], world: World): Promise<numbe
     }
     return await run(parsed.arguments, world)
   } catch (error) {
-    return reportFailure(error, argv.includes("--verbose"), world)
+    const { exitCode, text } = describeFailure("verify-evidence", error, argv.includes("--verbose"))
+    world.stderr(text)
+    return exitCode
   }
 }
 
@@ -44,23 +47,12 @@ async function run(told: VerifyArguments, world: World): Promise<number> {
     case "verify": {
       const report = await verifyBundle(told, world)
       for (const { format, file } of told.reports) {
-        const text = render(report, format)
+        const text = renderReport(report, format)
         if (file === null) world.stdout(text)
-        else await writeAtomically(file, text)
+        else await writeFileAtomically(file, text)
       }
       return report.exitCode
     }
-  }
-}
-
-function render(report: Report, format: ReportFormat): string {
-  switch (format) {
-    case "text":
-      return renderText(report)
-    case "json":
-      return `${JSON.stringify(report, null, 2)}\n`
-    case "markdown":
-      return renderMarkdown(report)
   }
 }
 
@@ -73,7 +65,7 @@ function explain(code: string): string {
 }
 
 async function explainPolicy(file: string): Promise<string> {
-  const policy = await readPolicy(file)
+  const policy = await choosePolicy(file, readPolicyFile)
   const lines = catalogue.map(({ id, requirement }) => {
     const rule = policy.criteria[id]
     const when =
@@ -95,18 +87,7 @@ async function explainPolicy(file: string): Promise<string> {
     .join("")
 }
 
-function reportFailure(error: unknown, verbose: boolean, world: World): number {
-  const known =
-    error instanceof EvidenceError
-      ? error
-      : new EvidenceError("internal", `unexpected failure: ${String(error)}`, { cause: error })
-  world.stderr(`verify-evidence: ${escapeTerminal(known.message)} [${known.code}]\n`)
-  if (known.hint !== undefined) world.stderr(`${escapeTerminal(known.hint)}\n`)
-  if (verbose) world.stderr(`${traceOf(known)}\n`)
-  return known.exitCode
-}
-
-function traceOf(error: Error): string {
-  const cause = error.cause instanceof Error ? `\ncaused by ${traceOf(error.cause)}` : ""
-  return `${error.stack ?? error.message}${cause}`
+async function ownVersion(): Promise<string> {
+  const text = await readFile(new URL("../package.json", import.meta.url), "utf8")
+  return (JSON.parse(text) as { version: string }).version
 }

@@ -1,4 +1,5 @@
 import { type Authenticator, EvidenceError, type PolicyDocument } from "@envidence/core"
+import { readBoundedFile } from "@envidence/oci"
 import {
   type AcceptedIdentity,
   type AcceptedKey,
@@ -11,7 +12,6 @@ import {
   type TrustedRoot,
 } from "@envidence/trust"
 import type { VerifyArguments } from "./arguments.js"
-import { readBounded, readText } from "./world.js"
 
 const KEY_BYTES = 65_536
 const TRUSTED_ROOT_BYTES = 1_000_000
@@ -26,9 +26,11 @@ export interface Trust {
 /** @throws EvidenceError no-signer-chosen, usage, input-not-found */
 export async function readTrust(told: VerifyArguments, policy: PolicyDocument): Promise<Trust> {
   const signers = chooseSigners(told, policy)
-  const publicKey = told.key === undefined ? undefined : await readText(told.key, KEY_BYTES)
+  const publicKey =
+    told.key === undefined ? undefined : Buffer.from(await readBoundedFile(told.key, KEY_BYTES)).toString()
   let root: TrustedRoot | undefined
-  if (told.trustedRoot !== undefined) root = readTrustedRoot(await readBounded(told.trustedRoot, TRUSTED_ROOT_BYTES))
+  if (told.trustedRoot !== undefined)
+    root = readTrustedRoot(await readBoundedFile(told.trustedRoot, TRUSTED_ROOT_BYTES))
   const trustedRootSha256 = () => root?.sha256 ?? null
   if (publicKey !== undefined && signers === undefined) {
     const authenticator = keyAuthenticator({ publicKeyPem: publicKey, ...(root && { trustedRoot: root }) })

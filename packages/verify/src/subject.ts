@@ -6,7 +6,7 @@ import {
   type OwnReading,
   submissionDigest,
 } from "@envidence/core"
-import { buildSbom, inventoriesOf, inventoryImage, openOciLayout, readBuildContext } from "@envidence/oci"
+import { buildImageSbom, inventoriesOf, inventoryImage, openOciLayout, readBuildContext } from "@envidence/oci"
 import type { VerifyArguments } from "./arguments.js"
 
 /** What the evidence must be about, and what was read of it here. */
@@ -44,8 +44,7 @@ function parseDigest(text: string): Digest {
 }
 
 async function readSubmission(directory: string, dockerfile: string | null): Promise<Digest> {
-  const { files } = await readBuildContext(directory, dockerfile === null ? {} : { dockerfile })
-  return submissionDigest(files)
+  return submissionDigest(await readBuildContext(directory, { dockerfile }))
 }
 
 async function readImage(reference: string): Promise<{ digest: Digest; own: OwnReading }> {
@@ -56,6 +55,6 @@ async function readImage(reference: string): Promise<{ digest: Digest; own: OwnR
     })
   const layout = await openOciLayout(directory)
   const inventory = await inventoryImage(layout)
-  const { bytes } = await buildSbom(layout, inventory)
+  const { bytes } = buildImageSbom(layout, inventory)
   return { digest: layout.manifestDigest, own: { layers: inventoriesOf(inventory), sbom: bytes } }
 }

@@ -4,6 +4,7 @@ import {
   BindingError,
   bind,
   buildReport,
+  choosePolicy,
   EvidenceError,
   limits,
   type PolicyDocument,
@@ -13,13 +14,12 @@ import {
   rejudge,
   type UntrustedBundle,
 } from "@envidence/core"
-import { nodeCompression } from "@envidence/oci"
+import { nodeCompression, readBoundedFile, readBoundedStream } from "@envidence/oci"
 import { UntrustedSignerError } from "@envidence/trust"
 import type { VerifyArguments } from "./arguments.js"
-import { readPolicy } from "./policy-file.js"
 import { readTrust, type Trust } from "./signers.js"
 import { demandSubject, readSubject } from "./subject.js"
-import { readBounded, readStream, type World } from "./world.js"
+import type { World } from "./world.js"
 
 /**
  * Verifies one bundle in SPEC.md's order: read, authenticate, bind, judge. The first step that refuses ends it.
@@ -29,7 +29,7 @@ import { readBounded, readStream, type World } from "./world.js"
  */
 export async function verifyBundle(told: VerifyArguments, world: World): Promise<Report> {
   demandSubject(told)
-  const policy = await readPolicy(told.policy)
+  const policy = await choosePolicy(told.policy, readPolicyFile)
   const trust = await readTrust(told, policy)
   const packed = await readInput(told.inputs[0] ?? "-", world)
   const known: Known = { policy, expectedChallenge: told.challenge ?? null, trustedRootSha256: null }
@@ -68,8 +68,12 @@ async function runSteps(
 
 const readInput = (input: string, world: World): Promise<Uint8Array> =>
   input === "-"
-    ? readStream(world.stdin(), "standard input", limits.packedBytes)
-    : readBounded(input, limits.packedBytes)
+    ? readBoundedStream(world.stdin(), "standard input", limits.packedBytes)
+    : readBoundedFile(input, limits.packedBytes)
+
+const POLICY_BYTES = 1_000_000
+
+export const readPolicyFile = (file: string): Promise<Uint8Array> => readBoundedFile(file, POLICY_BYTES)
 
 const DAY_MS = 86_400_000
 

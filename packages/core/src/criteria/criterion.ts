@@ -25,6 +25,8 @@ export interface JudgeContext {
   readonly imageDigest: Digest
   readonly sbomDigest: Digest | null
   readonly builtFromSubmission: boolean
+  /** What `deriveSeeds` gives for the challenge: which seeds to play is not the signer's choice. */
+  readonly seeds: readonly number[]
   /** `to-be-signed` while emitting and in every recomputed preview; `verified` once the verifier checked it. */
   readonly signature: "to-be-signed" | "verified"
 }

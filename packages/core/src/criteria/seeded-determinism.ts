@@ -23,7 +23,7 @@ export const seededDeterminism = defineMeasuredCriterion({
       reason: "With one seed an environment that ignores it cannot be told apart.",
     }),
   },
-  judge(facts, thresholds) {
+  judge(facts, thresholds, context) {
     const bySeed = groupBySeed(facts.runs)
     const observed = {
       seeds: bySeed.size,
@@ -39,6 +39,10 @@ export const seededDeterminism = defineMeasuredCriterion({
         observed,
       })
     if (bySeed.size < thresholds.seeds) return unmeasured(`only ${bySeed.size} seeds were played`, { observed })
+    const asked = new Set(context.seeds.slice(0, bySeed.size))
+    const foreign = [...bySeed.keys()].find(seed => !asked.has(seed))
+    if (foreign !== undefined)
+      return fail(`seed ${foreign} is not one that the challenge gives`, "run emit-evidence again", { observed })
     const lacking = [...bySeed].flatMap(([seed, runs]) =>
       lacks(runs).map(what => `seed ${seed} was not repeated in ${what}`),
     )[0]

@@ -591,7 +591,7 @@ export interface SnapshotDocument {
    */
   schemaVersion: string;
   /**
-   * sha256 of the canonical JSON of the identifying fields: stable on one machine, not reversible.
+   * sha256 of the canonical JSON of the list of name and value of each field of form hmac-sha256: stable on one machine, not reversible.
    */
   fingerprint: string;
   /**

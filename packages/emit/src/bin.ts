@@ -1,0 +1,17 @@
+import { main } from "./main.js"
+
+const interruption = new AbortController()
+for (const name of ["SIGINT", "SIGTERM", "SIGHUP"] as const) process.once(name, () => interruption.abort())
+
+process.exitCode = await main(process.argv.slice(2), {
+  stdout: text => process.stdout.write(text),
+  stderr: text => process.stderr.write(text),
+  isTerminal: process.stderr.isTTY === true,
+  env: process.env,
+  now: () => new Date(),
+  signal: interruption.signal,
+  nodePath: process.execPath,
+  nodeVersion: process.versions.node,
+  // Images are large, and /tmp is often kept in memory.
+  temporaryDirectory: process.env.TMPDIR ?? "/var/tmp",
+})

@@ -1,0 +1,27 @@
+import { type CatalogueRow, type Criterion, catalogue, EvidenceError, isJudged } from "@envidence/core"
+
+/** `emit-evidence criteria [ID]`. @throws EvidenceError usage for an unknown id */
+export function explainCriteria(id: string): string {
+  if (id === "")
+    return catalogue
+      .map(row => `${row.id}${isJudged(row) ? "" : " (not observed by this version)"}\n    ${row.requirement}\n`)
+      .join("")
+  const row = catalogue.find(candidate => candidate.id === id)
+  if (row === undefined)
+    throw new EvidenceError("usage", `there is no criterion ${id}`, { hint: "emit-evidence criteria lists them." })
+  return isJudged(row) ? explainJudged(row) : explainPlanned(row)
+}
+
+const explainPlanned = ({ id, requirement }: CatalogueRow): string =>
+  `${id}\n${requirement}\nThis version does not observe it: it is unmeasured, and unmeasured never passes.\n`
+
+function explainJudged({ id, revision, requirement, thresholds, inspect, upstream }: Criterion): string {
+  const how =
+    inspect === null ? "Observed while the environment is built or run." : "Derived from the bundle's own bytes."
+  const also = upstream.length === 0 ? [] : [`In OpenEnv's report: ${upstream.join(", ")}`]
+  const limits = Object.entries(thresholds).flatMap(([name, threshold]) => [
+    `  ${name} = ${[threshold.default].flat().join(", ")} (${threshold.unit}; a policy may set ${threshold.bound})`,
+    `    ${threshold.reason}`,
+  ])
+  return `${[`${id}, revision ${revision}`, requirement, how, ...also, ...(limits.length > 0 ? ["Thresholds:", ...limits] : [])].join("\n")}\n`
+}

@@ -1,0 +1,146 @@
+import { mkdtemp, rm, stat } from "node:fs/promises"
+import { join } from "node:path"
+import { type Declaration, EvidenceError } from "@envidence/core"
+import type { EmitArguments } from "./arguments.js"
+import { type Checkpoint, keepFolder } from "./checkpoint.js"
+import { copyLayout, type ReadImage, readImage, viewImage } from "./image.js"
+import { buildImage } from "./lab/build.js"
+import type { Engine } from "./lab/engine.js"
+import { openEngine } from "./lab/engines.js"
+import { defaultSourceDateEpoch, environmentDefaults, type Lab, type LabImage } from "./lab/lab.js"
+import { readLayoutIdentity } from "./lab/layout.js"
+import type { Log } from "./lab/log.js"
+import type { Progress } from "./progress.js"
+import { type StagedSubmission, stageSubmission } from "./submission.js"
+import type { World } from "./world.js"
+
+/** A submission with its image, on an engine that is open. */
+export interface Run {
+  readonly submission: StagedSubmission
+  readonly engine: Engine
+  readonly image: LabImage
+  readonly read: ReadImage
+  readonly lab: Omit<Lab, "seeds">
+}
+
+export interface RunTools {
+  readonly progress: Progress
+  readonly log: Log
+  /** Opened once the submission is known. */
+  readonly openCheckpoint: (submission: StagedSubmission) => Promise<Checkpoint>
+}
+
+/**
+ * Stages the submission, opens the engine, builds or imports the image and reads it; then lets `work` observe. Whatever
+ * happens, nothing of it stays but what the checkpoint keeps.
+ *
+ * @throws EvidenceError as its parts do; interrupted on Ctrl-C
+ */
+export async function withRun<T>(
+  told: EmitArguments,
+  world: World,
+  { progress, log, openCheckpoint }: RunTools,
+  work: (run: Run, checkpoint: Checkpoint) => Promise<T>,
+): Promise<T> {
+  const folder = await mkdtemp(join(world.temporaryDirectory, "envidence-run-"))
+  let engine: Engine | undefined
+  try {
+    const submission = await progress.step("staging the submission", 1, () =>
+      stageSubmission(told.input, join(folder, "context")),
+    )
+    const checkpoint = await openCheckpoint(submission)
+    engine = await progress.step("opening the container engine", 2, () => open(told, world, log))
+    const lab = { ...labOf(submission, told, world, log), engine }
+    const image = await obtainImage(lab, told, checkpoint, progress)
+    const read = await progress.step("reading every layer", 5, () =>
+      readImage(image.layout, submission.declaration, world.signal),
+    )
+    return await work({ submission, engine, image, read, lab: { ...lab, image } }, checkpoint)
+  } catch (error) {
+    throw world.signal.aborted ? new EvidenceError("interrupted", "interrupted", { cause: error }) : error
+  } finally {
+    await engine?.close()
+    await rm(folder, { recursive: true, force: true })
+  }
+}
+
+const open = (told: EmitArguments, world: World, log: Log): Promise<Engine> =>
+  openEngine(told.engine, {
+    parentDirectory: world.temporaryDirectory,
+    env: world.env,
+    nodePath: world.nodePath,
+    log,
+    signal: world.signal,
+  })
+
+function labOf(
+  submission: StagedSubmission,
+  told: EmitArguments,
+  { signal }: World,
+  log: Log,
+): Omit<Lab, "engine" | "image" | "seeds"> {
+  const { dockerfile, declaration, stage } = submission
+  return {
+    submission: {
+      dockerfile,
+      buildArgs: told.buildArgs,
+      network: told.buildNetwork,
+      sourceDateEpoch: defaultSourceDateEpoch,
+    },
+    environment: environmentOf(declaration),
+    stage,
+    inventory: directory => viewImage(directory, signal),
+    log,
+    signal,
+  }
+}
+
+// The declared budget is the one that the environment gets, within what a lab gives.
+function environmentOf({ port, resources, declaresNondeterminism }: Declaration): Lab["environment"] {
+  const declared = resources.declared.memory_mb?.value
+  const memoryMegabytes =
+    declared === undefined ? environmentDefaults.memoryMegabytes : Math.min(Math.max(Math.round(declared), 64), 65_536)
+  return {
+    ...environmentDefaults,
+    port: port ?? environmentDefaults.port,
+    memoryMegabytes,
+    declaredNondeterministic: declaresNondeterminism,
+  }
+}
+
+type LabWithoutImage = Omit<Lab, "image" | "seeds">
+
+async function obtainImage(
+  lab: LabWithoutImage,
+  told: EmitArguments,
+  checkpoint: Checkpoint,
+  progress: Progress,
+): Promise<LabImage> {
+  const kept = checkpoint.directory === null ? undefined : join(checkpoint.directory, "layout")
+  const isKept = kept !== undefined && (await stat(kept).catch(() => undefined)) !== undefined
+  const given = told.image === undefined ? undefined : layoutDirectory(told.image)
+  const source = given ?? (isKept ? kept : undefined)
+  if (source !== undefined)
+    return progress.step("importing the image", 10, () => importImage(lab, source, given === undefined))
+  const { submission } = lab
+  if (submission === null) throw new EvidenceError("internal", "there is neither a source nor an image")
+  const built = await progress.step("building the image", 60, () => buildImage({ ...lab, submission }))
+  await keepFolder(checkpoint, "layout", draft => copyLayout(built.layout, draft))
+  return built
+}
+
+// A kept layout came from a build of this very state; a second build still compares with it.
+async function importImage({ engine, signal }: LabWithoutImage, layout: string, wasBuilt: boolean): Promise<LabImage> {
+  const identity = await readLayoutIdentity(layout)
+  const reference = await engine.importLayout(layout, signal)
+  return { reference, layout, ...identity, build: wasBuilt ? { seconds: 0, flags: [] } : null }
+}
+
+/** @throws EvidenceError usage for other forms than `oci:DIR` */
+export function layoutDirectory(image: string): string {
+  const directory = /^oci:(.+)$/s.exec(image)?.[1]
+  if (directory !== undefined) return directory
+  throw new EvidenceError("usage", `this version reads images as oci:DIR, not ${image}`, {
+    hint: "Export it first, for example: skopeo copy docker://REF oci:DIR",
+  })
+}

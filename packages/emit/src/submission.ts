@@ -1,0 +1,96 @@
+import { lstat, readFile } from "node:fs/promises"
+import { join } from "node:path"
+import {
+  type Declaration,
+  type Digest,
+  EvidenceError,
+  limits,
+  readDeclaration,
+  type SubmissionDocument,
+  submissionDigest,
+} from "@envidence/core"
+import { stageBuildContext } from "@envidence/oci"
+
+/** A submission as it was staged: what is built, hashed and judged is this copy. */
+export interface StagedSubmission {
+  readonly document: SubmissionDocument
+  readonly digest: Digest
+  readonly declaration: Declaration
+  /** Relative to the context. */
+  readonly dockerfile: string
+  /** Copies the staged files again, for one build. @throws EvidenceError where the copy is not what was hashed */
+  stage(destination: string): Promise<void>
+}
+
+/** Where a declaration or Dockerfile may lie; the first Dockerfile there is is the one that is built. */
+const DECLARATIONS = ["openenv.yaml", "envidence.yaml"]
+const DOCKERFILES = ["server/Dockerfile", "Dockerfile"]
+
+/**
+ * Copies exactly the files that the submission's digest covers to `destination`.
+ *
+ * @throws EvidenceError input-not-found, invalid-submission
+ */
+export async function stageSubmission(directory: string, destination: string): Promise<StagedSubmission> {
+  await demandDirectory(directory)
+  const draft = readDeclaration(await readTexts(directory, DECLARATIONS))
+  const dockerfile = await chooseDockerfile(directory, draft)
+  const files = await stageBuildContext(directory, destination, { dockerfile })
+  const listed = new Set(files.filter(file => file.kind !== "symlink").map(file => file.path))
+  // Read from the copy, so that the texts are the ones that were hashed.
+  const wanted = [...DECLARATIONS, dockerfile, ".dockerignore"].filter(path => listed.has(path))
+  const texts = await readTexts(destination, wanted)
+  const declaration = readDeclaration(texts)
+  const kind = declaration.file === "openenv.yaml" ? "openenv" : "image"
+  const document: SubmissionDocument = { schemaVersion: "1.0", kind, dockerfile, files: [...files], texts }
+  const digest = await submissionDigest(files)
+  return {
+    document,
+    digest,
+    declaration,
+    dockerfile,
+    stage: target => restage(destination, target, dockerfile, digest),
+  }
+}
+
+async function restage(source: string, target: string, dockerfile: string, digest: Digest): Promise<void> {
+  const files = await stageBuildContext(source, target, { dockerfile })
+  if ((await submissionDigest(files)) === digest) return
+  throw new EvidenceError("invalid-submission", "the staged submission changed while it was observed", {
+    hint: "Leave the work folder alone and run again.",
+  })
+}
+
+async function demandDirectory(directory: string): Promise<void> {
+  const found = await lstat(directory).catch(() => undefined)
+  if (found === undefined) throw new EvidenceError("input-not-found", `${directory} does not exist`)
+  if (!found.isDirectory()) throw new EvidenceError("input-not-found", `${directory} is not a folder`)
+}
+
+async function chooseDockerfile(directory: string, { dockerfile }: Declaration): Promise<string> {
+  for (const candidate of dockerfile === null ? DOCKERFILES : [dockerfile])
+    if (await isFile(join(directory, candidate))) return candidate
+  const looked = dockerfile ?? DOCKERFILES.join(" or ")
+  throw new EvidenceError("invalid-submission", `there is no Dockerfile: looked for ${looked}`, {
+    hint: "Add server/Dockerfile, or name it by validation.execution.dockerfile in openenv.yaml.",
+  })
+}
+
+const isFile = async (path: string): Promise<boolean> => (await lstat(path).catch(() => undefined))?.isFile() === true
+
+async function readTexts(directory: string, paths: readonly string[]): Promise<SubmissionDocument["texts"]> {
+  const texts: SubmissionDocument["texts"] = []
+  for (const path of paths) {
+    const file = join(directory, path)
+    const found = await lstat(file).catch(() => undefined)
+    if (found?.isFile() !== true) continue
+    if (found.size > limits.sourceTextBytes)
+      throw new EvidenceError("invalid-submission", `${path} is larger than ${limits.sourceTextBytes} bytes`)
+    const bytes = await readFile(file)
+    const text = bytes.toString("utf8")
+    // Bound by its digest, so it must survive the way through JSON.
+    if (Buffer.from(text).equals(bytes)) texts.push({ path, text })
+    else throw new EvidenceError("invalid-submission", `${path} is not UTF-8`)
+  }
+  return texts
+}
