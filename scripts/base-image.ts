@@ -59,7 +59,7 @@ const ROOTFS_ARGUMENTS = [
   `--customize-hook=echo 'nonroot:x:65532:' >> "$1/etc/group"`,
   // dpkg compiled with each source's time of modification in the .pyc: with all times set to 0, every one is stale.
   `--customize-hook=find "$1/usr/lib" -xdev -name __pycache__ -type d -prune -exec rm -rf {} +; rm -rf "$1/usr/lib/python3.11/test"`,
-  `--customize-hook=chroot "$1" python3 -m compileall -q --invalidation-mode unchecked-hash /usr/lib/python3 /usr/lib/python3.11`,
+  `--customize-hook=umask 022; chroot "$1" python3 -m compileall -q --invalidation-mode unchecked-hash /usr/lib/python3 /usr/lib/python3.11`,
   // Dated or of the machine that made it; and places where hygiene looks for headers and package lists.
   `--customize-hook=rm -rf "$1"/var/cache/* "$1"/var/log/* "$1"/var/lib/apt/* "$1"/etc/resolv.conf "$1"/etc/hostname "$1"/usr/include "$1"/usr/local/include "$1"/var/lib/dpkg/*-old`,
   "bookworm",
@@ -92,10 +92,10 @@ export async function ensureBaseImage(options: BaseImageOptions): Promise<{ refe
 }
 
 async function readInputs(): Promise<Inputs> {
-  const [dockerfile, requirements, installer] = await Promise.all(
-    ["Dockerfile", "requirements.txt", "installer.txt"].map(name => readFile(join(DEFINITION, name), "utf8")),
-  )
-  if (dockerfile === undefined || requirements === undefined || installer === undefined) throw new Error("unreachable")
+  const read = (name: string) => readFile(join(DEFINITION, name), "utf8")
+  const dockerfile = await read("Dockerfile")
+  const requirements = await read("requirements.txt")
+  const installer = await read("installer.txt")
   const rootfsKey = keyOf(process.arch, ROOTFS_EPOCH, ...ROOTFS_ARGUMENTS)
   const wheelsKey = keyOf(process.arch, requirements, installer)
   return {
