@@ -6,7 +6,7 @@ export type LabIdentity =
   | { readonly repository: string; readonly workflow?: string; readonly ref?: string }
 
 /** A certificate that no good Fulcio would issue, to see that verifiers refuse it. */
-export type Defect = "no-eku" | "ca" | "two-names" | "no-sct" | "no-issuer"
+export type Defect = "no-eku" | "ca" | "two-names" | "no-sct" | "no-issuer" | "expired"
 
 export const EMAIL_ISSUER = "https://oidc.sigstore-lab.invalid"
 export const GITHUB_ISSUER = "https://token.actions.githubusercontent.com"

@@ -87,10 +87,11 @@ export class Fulcio {
   async #issue(claims: Claims, spki: Buffer) {
     const publicKey = await webcrypto.subtle.importKey("spki", spki, P256, true, ["verify"])
     const extensions = await this.#extensions(claims, publicKey)
+    const now = Date.now() - (claims.defect === "expired" ? 2 * CERTIFICATE_MINUTES * MINUTE_MS : 0)
     const params = {
       serialNumber: Buffer.from(webcrypto.getRandomValues(new Uint8Array(16)).fill(1, 0, 1)).toString("hex"),
-      notBefore: new Date(),
-      notAfter: new Date(Date.now() + CERTIFICATE_MINUTES * MINUTE_MS),
+      notBefore: new Date(now),
+      notAfter: new Date(now + CERTIFICATE_MINUTES * MINUTE_MS),
       issuer: this.#name,
       publicKey,
       signingKey: this.#keys.privateKey,

@@ -26,9 +26,9 @@ const PROOF_HASHES = 64
  */
 export function readAttestation(bytes: Uint8Array): UntrustedAttestation {
   if (bytes.length > limits.attestationBytes) {
-    throw new EvidenceError("limit-exceeded", `the attestation is larger than ${limits.attestationBytes} bytes`)
+    throw new EvidenceError("limit-exceeded", `${DOCUMENT} is larger than ${limits.attestationBytes} bytes`)
   }
-  const value = parseStrictJson(bytes, "attestation.sigstore.json")
+  const value = parseStrictJson(bytes, DOCUMENT)
   checkBundle(value, "the bundle")
   return toAttestation(value)
 }
@@ -38,7 +38,7 @@ function toAttestation(value: unknown): UntrustedAttestation {
   try {
     bundle = bundleFromJSON(value) as BundleLatest
   } catch (cause) {
-    throw new EvidenceError("malformed-attestation", "the attestation is not a Sigstore bundle v0.3", { cause })
+    throw new EvidenceError("malformed-attestation", `${DOCUMENT} is not a Sigstore bundle v0.3`, { cause })
   }
   const { content, verificationMaterial } = bundle
   const signature = content.$case === "dsseEnvelope" ? content.dsseEnvelope.signatures[0] : undefined
@@ -53,7 +53,10 @@ function toAttestation(value: unknown): UntrustedAttestation {
 
 type Check = (value: unknown, where: string) => void
 
-const malformed = (where: string, why: string) => new EvidenceError("malformed-attestation", `${where} ${why}`)
+const DOCUMENT = "attestation.sigstore.json"
+
+const malformed = (where: string, why: string) =>
+  new EvidenceError("malformed-attestation", `${DOCUMENT}: ${where} ${why}`)
 
 const quote = (text: string) => JSON.stringify(text.length > 64 ? `${text.slice(0, 64)}…` : text)
 
@@ -108,8 +111,20 @@ function mediaType(value: unknown): void {
   throw malformed("mediaType", `is ${typeof value === "string" ? quote(value) : "no string"}, not ${BUNDLE_MEDIA_TYPE}`)
 }
 
+// C2SP signed-note: the text, an empty line, and a line for each signature.
+const NOTE_SIGNATURES = /^(?:\u2014 [\w.:/-]+ [A-Za-z0-9+/]+=*\n)+$/
+
+function signedNote(value: unknown, where: string): void {
+  text(CHECKPOINT_CHARACTERS)(value, where)
+  const note = String(value)
+  const end = note.indexOf("\n\n")
+  const signatures = note.slice(end + 2)
+  if (end < 1 || !NOTE_SIGNATURES.test(signatures)) throw malformed(where, "is not a signed note")
+  for (const line of signatures.trimEnd().split("\n")) base64(SIGNATURE_BYTES)(line.split(" ")[2], where)
+}
+
 const inclusionProof = members(
-  { checkpoint: members({ envelope: text(CHECKPOINT_CHARACTERS) }) },
+  { checkpoint: members({ envelope: signedNote }) },
   { logIndex: integer, treeSize: integer, rootHash: base64(32, 0), hashes: list(base64(32), { most: PROOF_HASHES }) },
 )
 

@@ -1,4 +1,4 @@
-import { type Authenticator, EvidenceError, type Signer, type VerifiedEnvelope } from "@envidence/core"
+import { type Authenticator, type ErrorCode, EvidenceError, type Signer, type VerifiedEnvelope } from "@envidence/core"
 import { RFC3161Timestamp } from "@sigstore/core"
 import { type TrustMaterial, toSignedEntity, VerificationError, Verifier, type VerifierOptions } from "@sigstore/verify"
 import { readAttestation, type UntrustedAttestation } from "./attestation.js"
@@ -78,8 +78,9 @@ async function authenticateCertificate(
   }
   const root = await resolveTrustedRoot(trustedRoot)
   checkAuthority(leaf, root)
-  checkSignature(isSignedBy(leaf.publicKey, attestation.envelope), `the certificate of ${leaf.signer.identity}`)
+  checkSignature(isSignedBy(leaf.publicKey, attestation.envelope), "the certificate beside it")
   if (!carriesTime(attestation)) throw noTrustedTime()
+  if (!isLogged(attestation)) throw broken("bad-log-entry", "the signature is in no transparency log")
   const signedAt = verifyEvidence(attestation, root.material, ALL_ONE)
   return accept(attestation, leaf.signer, rules, signedAt)
 }
@@ -111,19 +112,22 @@ function accept(
   return { payloadType: envelope.payloadType, payload: envelope.payload, signer, signedAt }
 }
 
-// Names and key identifiers, not signatures: a certificate that only claims a known issuer is broken, not foreign.
+// First by names and key identifiers: a certificate that only claims a known issuer is broken, not foreign. The library
+// verifies the chain too, but leaves the outer name of the signature's algorithm unread.
 function checkAuthority({ x509 }: LeafCertificate, root: TrustedRoot): void {
-  if (root.authorities.some(authority => x509.checkIssued(authority))) return
-  const issuer = x509.issuer.split("\n").join(", ")
+  const issuers = root.authorities.filter(authority => x509.checkIssued(authority))
+  if (issuers.some(issuer => x509.verify(issuer.publicKey))) return
+  if (issuers.length > 0) throw broken("bad-certificate", "certificate refused: its issuer has not signed it")
+  const name = x509.issuer.split("\n").join(", ")
   throw new EvidenceError(
     "untrusted-authority",
-    `the certificate was issued by ${issuer}, which is no authority of the trusted root (sha256 ${root.sha256})`,
+    `the certificate was issued by ${name}, which is no authority of the trusted root (sha256 ${root.sha256})`,
     { hint: "give the trusted root of the Sigstore that signed, if you trust it, with --trusted-root" },
   )
 }
 
 function checkSignature(holds: boolean, by: string): void {
-  if (!holds) throw new EvidenceError("bad-signature", `the signature over the statement is not by ${by}`)
+  if (!holds) throw broken("bad-signature", `the signature over the statement is not by ${by}`)
 }
 
 function unknownKey(sha256: string | undefined, hint: string, { expected }: SignerRules): EvidenceError {
@@ -148,16 +152,21 @@ function verifyEvidence(
   } catch (cause) {
     throw asEvidenceError(cause)
   }
-  for (const entry of attestation.bundle.verificationMaterial.tlogEntries) checkLogIndex(entry)
+  for (const entry of attestation.bundle.verificationMaterial.tlogEntries) checkProof(entry)
   return times.length === 0 ? null : new Date(Math.min(...times)).toISOString()
 }
 
 type LogEntry = UntrustedAttestation["bundle"]["verificationMaterial"]["tlogEntries"][number]
 
-// Nothing signs the outer index where there is no inclusion promise, and the library does not compare it.
-function checkLogIndex({ logIndex, inclusionPromise, inclusionProof }: LogEntry): void {
+/** What the library leaves unread in a log entry whose proof and checkpoint it has verified. */
+function checkProof({ logIndex, inclusionPromise, inclusionProof }: LogEntry): void {
+  // Only a promise signs the outer index, which counts across shards; without one it must be the proof's.
   if (inclusionPromise === undefined && logIndex !== inclusionProof.logIndex) {
-    throw new EvidenceError("bad-log-entry", `the log entry's index ${logIndex} is not its proof's`)
+    throw broken("bad-log-entry", `the log entry's index ${logIndex} is not its proof's`)
+  }
+  const [, size, root] = inclusionProof.checkpoint.envelope.split("\n", 3)
+  if (inclusionProof.treeSize !== size || inclusionProof.rootHash.toString("base64") !== root) {
+    throw broken("bad-log-entry", "the log entry's proof is for another tree than its checkpoint")
   }
 }
 
@@ -169,8 +178,10 @@ function carriesTime({ bundle }: UntrustedAttestation): boolean {
 const carriesPromisedTime = ({ inclusionPromise, integratedTime }: LogEntry): boolean =>
   inclusionPromise !== undefined && integratedTime !== "0"
 
+const isLogged = ({ bundle }: UntrustedAttestation): boolean => bundle.verificationMaterial.tlogEntries.length > 0
+
 const carriesEvidence = (attestation: UntrustedAttestation): boolean =>
-  carriesTime(attestation) || attestation.bundle.verificationMaterial.tlogEntries.length > 0
+  carriesTime(attestation) || isLogged(attestation)
 
 /** Every time that verifyEvidence verifies, in milliseconds; to be believed only afterwards. */
 function readTimes({ bundle }: UntrustedAttestation): number[] {
@@ -185,9 +196,9 @@ function readTimestamp(der: Uint8Array): number {
     const time = RFC3161Timestamp.parse(Buffer.from(der)).signingTime.getTime()
     if (!Number.isNaN(time)) return time
   } catch (cause) {
-    throw new EvidenceError("bad-timestamp", "the timestamp cannot be read", { cause })
+    throw broken("bad-timestamp", "the timestamp cannot be read", cause)
   }
-  throw new EvidenceError("bad-timestamp", "the timestamp has no valid time")
+  throw broken("bad-timestamp", "the timestamp has no valid time")
 }
 
 function noTrustedTime(): EvidenceError {
@@ -199,16 +210,18 @@ function noTrustedTime(): EvidenceError {
 // The library throws errors of many kinds over hostile bytes, its own among them; none may pass, none may escape.
 function asEvidenceError(cause: unknown): EvidenceError {
   if (!(cause instanceof VerificationError)) {
-    const message = "the certificate, log entry or timestamp of the attestation cannot be read"
-    return new EvidenceError("malformed-attestation", message, { cause })
+    return broken("malformed-attestation", "a certificate, log entry or timestamp cannot be read", cause)
   }
   const inner: unknown = cause.cause
   const because = inner instanceof Error ? `${cause.message}: ${inner.message}` : cause.message
-  if (cause.code.startsWith("TLOG")) return new EvidenceError("bad-log-entry", `the log entry: ${because}`, { cause })
-  if (cause.code === "TIMESTAMP_ERROR")
-    return new EvidenceError("bad-timestamp", `the timestamp: ${because}`, { cause })
-  if (cause.code === "CERTIFICATE_ERROR") {
-    return new EvidenceError("bad-certificate", `the signing certificate: ${because}`, { cause })
-  }
-  return new EvidenceError("bad-signature", `the signature: ${because}`, { cause })
+  if (cause.code.startsWith("TLOG")) return broken("bad-log-entry", `log entry refused: ${because}`, cause)
+  if (cause.code === "TIMESTAMP_ERROR") return broken("bad-timestamp", `timestamp refused: ${because}`, cause)
+  if (cause.code === "CERTIFICATE_ERROR") return broken("bad-certificate", `certificate refused: ${because}`, cause)
+  return broken("bad-signature", `signature refused: ${because}`, cause)
 }
+
+const broken = (code: ErrorCode, message: string, cause?: unknown) =>
+  new EvidenceError(code, message, {
+    hint: "the bundle was damaged or altered after it was signed: get it again from its author",
+    cause,
+  })

@@ -186,6 +186,27 @@ describe("a broken bundle", () => {
     ["altered outer index", "bad-log-entry", b => (entry(b).logIndex = "12345")],
     ["altered index in the proof", "bad-log-entry", b => (entry(b).inclusionProof.logIndex = "0")],
     [
+      "altered root hash",
+      "bad-log-entry",
+      b => {
+        entry(b).inclusionProof.rootHash = flipped(entry(b).inclusionProof.rootHash)
+      },
+    ],
+    [
+      "altered tree size",
+      "bad-log-entry",
+      b => {
+        entry(b).inclusionProof.treeSize = "12345"
+      },
+    ],
+    [
+      "checkpoint with another line",
+      "malformed-attestation",
+      b => {
+        entry(b).inclusionProof.checkpoint.envelope += "x"
+      },
+    ],
+    [
       "altered checkpoint size",
       "bad-log-entry",
       b =>
@@ -300,11 +321,12 @@ describe("a broken bundle", () => {
     ["two-names", "bad-certificate"],
     ["no-sct", "bad-certificate"],
     ["no-issuer", "bad-certificate"],
+    ["expired", "bad-certificate"],
   ]
   test.for(defects)("with the certificate defect %s", async ([defect, code]) => {
     // The signer itself refuses to hand out what does not verify: its message is the verifier's.
     const error = await sign(services, lab.mintToken(alice, { defect })).catch((cause: unknown) => cause)
-    expect(error).toMatchObject({ code: "service-failed", message: expect.stringContaining("signing certificate") })
+    expect(error).toMatchObject({ code: "service-failed", message: expect.stringContaining("certificate") })
     const attestation = await signUnchecked(lab.mintToken(alice, { defect }))
     expect((await refusal(trustingAlice(), attestation)).code).toBe(code)
   })
