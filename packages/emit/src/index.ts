@@ -1,4 +1,7 @@
 export { type EmitArguments, parseArguments } from "./arguments.js"
 export { type EmitResult, emitEvidence } from "./emit.js"
+export * from "./lab/index.js"
 export { main } from "./main.js"
+export * from "./measure/index.js"
+export * from "./snapshot.js"
 export type { World } from "./world.js"

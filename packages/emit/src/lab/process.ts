@@ -24,7 +24,7 @@ export interface ProcessResult {
 }
 
 const TAIL_LINES = 20
-const LINE_BYTES = 8192
+const LINE_LENGTH = 8192
 
 /**
  * Runs a program to its end, by argument array, with nothing on standard input.
@@ -103,19 +103,22 @@ function collectOutput(child: Child, { log, outputBytes = 8_388_608 }: ProcessOp
   }
 }
 
-/** Calls back with each line; a line without an end is cut into pieces, so that it never grows. Returns the flush. */
+/** Calls back with each line, long ones in pieces, so that none grows without end. Returns what flushes the last. */
 export function splitLines(stream: NodeJS.ReadableStream, onLine: (line: string) => void): () => void {
   const decoder = new TextDecoder()
   let rest = ""
+  const emit = (line: string) => {
+    for (let start = 0; start < line.length; start += LINE_LENGTH) onLine(line.slice(start, start + LINE_LENGTH))
+  }
   const flush = () => {
-    if (rest !== "") onLine(rest)
+    emit(rest)
     rest = ""
   }
   stream.on("data", (chunk: Buffer) => {
     const lines = (rest + decoder.decode(chunk, { stream: true })).split(/\r\n|\n|\r/)
     rest = lines.pop() ?? ""
-    for (const line of lines) if (line !== "") onLine(line)
-    if (rest.length > LINE_BYTES) flush()
+    for (const line of lines) emit(line)
+    if (rest.length > LINE_LENGTH) flush()
   })
   return flush
 }
