@@ -85,6 +85,7 @@ export async function readLayer(
     await pass.run(blob, options.signal)
     return pass.finish()
   } catch (cause) {
+    blob.destroy()
     throw inLayer(source, cause)
   }
 }

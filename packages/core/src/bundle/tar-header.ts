@@ -96,8 +96,8 @@ const startsAt = (block: Uint8Array, offset: number, bytes: readonly number[]) =
 function text(block: Uint8Array, offset: number, length: number): Uint8Array {
   let end = offset
   while (end < offset + length && block[end] !== 0) end++
-  // A copy, since the caller may reuse the block.
-  return end === offset ? EMPTY : block.slice(offset, end)
+  // A copy, since the caller may reuse the block; not by slice, which for Node's buffers makes a view.
+  return end === offset ? EMPTY : new Uint8Array(block.subarray(offset, end))
 }
 
 function count(block: Uint8Array, offset: number, length: number, what: string): number {

@@ -131,7 +131,7 @@ class PackageSearch {
     if (entry.type !== "file" && entry.type !== "hardlink") return `it is a ${entry.type}`
     const content = this.#layers[contentLayer]?.wanted.get(contentIndex)
     if (content === null) return `it is larger than the ${packageDatabaseBytes(path)} bytes that are read`
-    return content ?? "it is a hard link to a file that is not read"
+    return content ?? "its content lies at a path where package databases are not looked for"
   }
 }
 
