@@ -56,7 +56,9 @@ type Check = (value: unknown, where: string) => void
 const DOCUMENT = "attestation.sigstore.json"
 
 const malformed = (where: string, why: string) =>
-  new EvidenceError("malformed-attestation", `${DOCUMENT}: ${where} ${why}`)
+  new EvidenceError("malformed-attestation", `${DOCUMENT}: ${where} ${why}`, {
+    hint: "it is damaged, or signed by a tool whose bundles this version does not know",
+  })
 
 const quote = (text: string) => JSON.stringify(text.length > 64 ? `${text.slice(0, 64)}…` : text)
 

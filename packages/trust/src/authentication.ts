@@ -79,8 +79,8 @@ async function authenticateCertificate(
   const root = await resolveTrustedRoot(trustedRoot)
   checkAuthority(leaf, root)
   checkSignature(isSignedBy(leaf.publicKey, attestation.envelope), "the certificate beside it")
-  if (!carriesTime(attestation)) throw noTrustedTime()
   if (!isLogged(attestation)) throw broken("bad-log-entry", "the signature is in no transparency log")
+  if (!carriesTime(attestation)) throw noTrustedTime()
   const signedAt = verifyEvidence(attestation, root.material, ALL_ONE)
   return accept(attestation, leaf.signer, rules, signedAt)
 }

@@ -256,6 +256,16 @@ describe("a broken bundle", () => {
         )),
     ],
     [
+      "other name of the certificate's algorithm",
+      "bad-certificate",
+      b => {
+        const der = Buffer.from(b.verificationMaterial.certificate.rawBytes, "base64")
+        const oid = Buffer.from("2a8648ce3d040302", "hex")
+        der.writeUInt8(3, der.lastIndexOf(oid) + oid.length - 1)
+        b.verificationMaterial.certificate.rawBytes = der.toString("base64")
+      },
+    ],
+    [
       "another's log entry",
       "bad-log-entry",
       b => (b.verificationMaterial.tlogEntries = parse(signedAgain).verificationMaterial.tlogEntries),
