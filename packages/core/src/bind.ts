@@ -337,8 +337,8 @@ function recomputePreviews(
 
 function imageFromSource({ predicate }: AuthenticatedBundle): Binding {
   const because = predicate.image.builtFromSubmission
-    ? "the signer says that this image was built from this submission; only a second signer's build could confirm it"
-    : "the image was not built by the run that made this evidence: source and image are not tied"
+    ? "the signer's word: only a second signer's build could confirm it"
+    : "not tied: the image was given, not built by the run that made this evidence"
   return { id: "image-from-source", outcome: "not-checked", because }
 }
 

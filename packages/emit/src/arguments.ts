@@ -49,6 +49,8 @@ export interface SigningArguments {
 /** Either arguments, or text that was asked for (help, version) and ends the program. */
 export type Parsed = { readonly arguments: EmitArguments } | { readonly text: string }
 
+const LISTS: ReadonlySet<string> = new Set(["build-arg", "buildArg", "only", "skip"])
+
 /** @throws EvidenceError usage */
 export async function parseArguments(argv: readonly string[], version: string): Promise<Parsed> {
   let output = ""
@@ -62,7 +64,14 @@ export async function parseArguments(argv: readonly string[], version: string): 
     })
   if (failure !== undefined) throw usage(failure)
   if (parsed.help === true || parsed.version === true) return { text: `${output}\n` }
+  refuseRepeats(parsed)
   return { arguments: interpret(parsed) }
+}
+
+// Of two identities, policies or digests one would be ignored: nobody can tell which was meant.
+function refuseRepeats(parsed: Record<string, unknown>): void {
+  const repeated = Object.keys(parsed).find(name => name !== "_" && !LISTS.has(name) && Array.isArray(parsed[name]))
+  if (repeated !== undefined) throw usage(`--${repeated} is given twice`)
 }
 
 const text = (describe: string) => ({ type: "string", requiresArg: true, describe }) as const
@@ -75,12 +84,12 @@ const parser = (version: string) =>
     .scriptName("emit-evidence")
     .usage(
       [
-        "emit-evidence SUBMISSION          build, observe every criterion, sign, write the bundle",
-        "emit-evidence check SUBMISSION    static criteria only, nothing signed (or: check oci:DIR)",
-        "emit-evidence sign UNSIGNED       sign evidence-bundle.unsigned.tar.gz, here or elsewhere",
-        "emit-evidence doctor              say what this machine can observe",
-        "emit-evidence snapshot            print the host snapshot that a bundle would carry",
-        "emit-evidence criteria [ID]       explain the criteria and their thresholds",
+        "emit-evidence SUBMISSION        build, observe, sign, write the bundle",
+        "emit-evidence check SUBMISSION  static criteria only (or: check oci:DIR)",
+        "emit-evidence sign UNSIGNED     sign an unsigned bundle, here or elsewhere",
+        "emit-evidence doctor            say what this machine can observe",
+        "emit-evidence snapshot          print the snapshot that a bundle would carry",
+        "emit-evidence criteria [ID]     explain the criteria and their thresholds",
       ].join("\n"),
     )
     .group(["output", "force", "image-output", "sbom", "format", "progress", "verbose"], "Output:")
@@ -129,7 +138,7 @@ const parser = (version: string) =>
       ],
       "Signing:",
     )
-    .option("identity-token", text("OIDC token; in CI it is found by itself"))
+    .option("identity-token", text("OIDC token, or a file that holds it; in CI it is found by itself"))
     .option("signing-config", text("Sigstore's signing_config.json: which services sign"))
     .option("trusted-root", text("Sigstore's trusted_root.json of those services"))
     .option("fulcio-url", text("certificate authority"))
@@ -147,7 +156,6 @@ const parser = (version: string) =>
     .strictOptions()
     .exitProcess(false)
     .showHelpOnFail(false)
-    .parserConfiguration({ "duplicate-arguments-array": false })
     .wrap(80)
 
 type Raw = Awaited<ReturnType<ReturnType<typeof parser>["parseAsync"]>>

@@ -1,3 +1,4 @@
+import { existsSync } from "node:fs"
 import { EvidenceError, type StatementSigner } from "@envidence/core"
 import { readBoundedFile } from "@envidence/oci"
 import {
@@ -61,9 +62,27 @@ async function keyless(told: SigningArguments): Promise<StatementSigner> {
   const rootFile = told.trustedRoot
   const trustedRoot =
     rootFile === undefined ? fetchPublicGoodRoot : readTrustedRoot(await readBoundedFile(rootFile, FILE_BYTES))
-  const source = told.identityToken === undefined ? { ambient: true as const } : { identityToken: told.identityToken }
+  const source =
+    told.identityToken === undefined
+      ? { ambient: true as const }
+      : { identityToken: await readToken(told.identityToken) }
   return keylessSigner({ ...source, services, trustedRoot })
 }
+
+// As in cosign: the token itself, or a file that holds it.
+const TOKEN = /^[\w-]+\.[\w-]+\.[\w-]+$/
+
+async function readToken(tokenOrFile: string): Promise<string> {
+  if (TOKEN.test(tokenOrFile) && !existsSync(tokenOrFile)) return tokenOrFile
+  if (!existsSync(tokenOrFile))
+    // Not quoted: it may be a token with a typing error.
+    throw new EvidenceError("input-not-found", "--identity-token is neither a token nor a file that exists")
+  return Buffer.from(await readBoundedFile(tokenOrFile, TOKEN_BYTES))
+    .toString("utf8")
+    .trim()
+}
+
+const TOKEN_BYTES = 65_536
 
 async function chooseServices(told: SigningArguments): Promise<SigningServices> {
   const { fulcioUrl, rekorUrl, timestampServerUrl, signingConfig } = told

@@ -35,6 +35,8 @@ export type Parsed = { readonly arguments: VerifyArguments } | { readonly text: 
 
 const COMMANDS = ["inspect", "policy"] as const
 
+const LISTS: ReadonlySet<string> = new Set(["report"])
+
 /** @throws EvidenceError usage */
 export async function parseArguments(argv: readonly string[], version: string): Promise<Parsed> {
   let output = ""
@@ -48,7 +50,14 @@ export async function parseArguments(argv: readonly string[], version: string): 
     })
   if (failure !== undefined) throw usage(failure)
   if (parsed.help === true || parsed.version === true) return { text: `${output}\n` }
+  refuseRepeats(parsed)
   return { arguments: interpret(parsed) }
+}
+
+// Of two identities, policies or digests one would be ignored: nobody can tell which was meant.
+function refuseRepeats(parsed: Record<string, unknown>): void {
+  const repeated = Object.keys(parsed).find(name => name !== "_" && !LISTS.has(name) && Array.isArray(parsed[name]))
+  if (repeated !== undefined) throw usage(`--${repeated} is given twice`)
 }
 
 const parser = (version: string) =>
@@ -56,10 +65,10 @@ const parser = (version: string) =>
     .scriptName("verify-evidence")
     .usage(
       [
-        "verify-evidence BUNDLE       check an evidence bundle (a file, or - for standard input)",
-        "verify-evidence inspect BUNDLE   show what a bundle says; nothing is verified",
-        "verify-evidence policy FILE      check a policy",
-        "verify-evidence --explain CODE   explain an error code",
+        "verify-evidence BUNDLE          check a bundle (a file, or - for standard input)",
+        "verify-evidence inspect BUNDLE  show what a bundle says; nothing is verified",
+        "verify-evidence policy FILE     check a policy and explain it",
+        "verify-evidence --explain CODE  explain an error code",
       ].join("\n"),
     )
     .group(
@@ -126,11 +135,7 @@ const parser = (version: string) =>
     .strictOptions()
     .exitProcess(false)
     .showHelpOnFail(false)
-    .parserConfiguration({
-      "duplicate-arguments-array": false,
-      "boolean-negation": false,
-      "camel-case-expansion": true,
-    })
+    .parserConfiguration({ "boolean-negation": false })
     .wrap(80)
 
 type Raw = Awaited<ReturnType<ReturnType<typeof parser>["parseAsync"]>>

@@ -59,6 +59,12 @@ function describe(difference: Difference): JudgedPart {
 
 function remedyFor(differences: readonly Difference[]): string {
   const paths = differences.map(({ path }) => path)
+  if (
+    differences.some(
+      ({ cause, path, first }) => cause === "config" && path.endsWith("/comment") && first.includes("FROM "),
+    )
+  )
+    return "the base image changed between the two builds: name it by digest, FROM NAME@sha256:…"
   if (paths.some(path => path.endsWith(".pyc")))
     return "compile Python with `--invalidation-mode unchecked-hash`, or delete __pycache__: a .pyc holds its source's mtime"
   if (paths.some(path => path.includes("ldconfig/aux-cache") || path.startsWith("var/log/")))

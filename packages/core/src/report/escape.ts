@@ -16,7 +16,8 @@ export const escapeIdentity = (text: string): string => escapeTerminal(text).rep
 /** Inline Markdown (GitHub's flavour): no markup, HTML, link, mention, reference or table cell comes out of `text`. */
 export const escapeMarkdown = (text: string): string =>
   escapeTerminal(text)
-    .replace(/[^A-Za-z0-9 ,./;=%()'"\u00a0-\u{10ffff}-]/gu, char => `&#${char.codePointAt(0)};`)
+    // A colon makes links (https://, mailto:) and emoji, but not before a space.
+    .replace(/[^A-Za-z0-9 ,.:/;=%()'"\u00a0-\u{10ffff}-]|:(?! )/gu, char => `&#${char.codePointAt(0)};`)
     .replace(/www\./gi, match => `${match.slice(0, -1)}&#46;`)
     // A digit or dash and what follows could begin a list or a rule at the start of a line.
     .replace(/^(\s*)([-=]|\d+[.)])/, (_, space: string, marker: string) => `${space}&#8203;${marker}`)

@@ -116,6 +116,6 @@ function honestyOf({ authenticated, bound }: ReportFacts, findings: readonly Fin
 }
 
 function provenBy({ signer, signedAt }: AuthenticatedBundle): string {
-  const when = signedAt === null ? "at a time that nothing proves" : `at ${signedAt} or before`
+  const when = signedAt === null ? "at a time that nothing proves" : `by ${signedAt}`
   return `${signer.identity} signed these bytes ${when}`
 }

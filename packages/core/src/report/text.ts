@@ -55,7 +55,7 @@ function describeFailure(finding: Finding): string[] {
   const required = finding.required ? "" : " (not required)"
   const shown = finding.parts.slice(0, PARTS_SHOWN)
   const more = finding.parts.length - shown.length
-  const asked = criteria.get(finding.id) ?? catalogue.find(candidate => candidate.id === finding.id)
+  const asked = catalogue.find(candidate => candidate.id === finding.id)
   return [
     `${mark}  ${finding.id}${required}`,
     ...row("  seen", shorten(finding.because, 600)),
@@ -114,7 +114,7 @@ function describeBinding({ id, outcome, because }: Report["bindings"][number]): 
   const name = BINDING_NAMES[id] ?? id
   if (id === "platforms") return `platforms ${because}`
   if (outcome === "holds") return `${name}: yes`
-  return `${name}: ${id === "image-from-source" ? "the signer's word" : "not checked"}`
+  return `${name}: ${id === "image-from-source" ? because.split(":")[0] : "not checked"}`
 }
 
 const BINDING_NAMES: Readonly<Record<string, string>> = {
