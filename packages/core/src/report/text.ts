@@ -1,4 +1,4 @@
-import { catalogue, criteria } from "../criteria/index.js"
+import { catalogue } from "../criteria/index.js"
 import type { Finding } from "../rejudge.js"
 import { escapeIdentity, escapeTerminal, shorten } from "./escape.js"
 import type { Report } from "./report.js"
