@@ -107,7 +107,7 @@ async function readIgnoreFile(path: string): Promise<string> {
   if (found.size > limits.sourceTextBytes) throw invalid(`.dockerignore is larger than ${limits.sourceTextBytes} bytes`)
   const handle = await openFile(path)
   try {
-    return decodeUtf8((await readWhole(handle, found.size)) ?? Buffer.alloc(0), ".dockerignore")
+    return decodeUtf8(await readWhole(handle, found.size), ".dockerignore")
   } finally {
     await handle.close()
   }
@@ -142,7 +142,7 @@ class ContextWalk {
 
   async listFolder(folder: string, depth: number): Promise<void> {
     if (depth > this.#limits.depth) throw exceeded(`${quote(folder)} lies deeper than ${this.#limits.depth} folders`)
-    this.#signal?.throwIfAborted()
+    this.#checkSignal()
     for (const name of await readNames(join(this.#directory, folder))) {
       if (name === ".git") continue
       const path = folder === "" ? name : `${folder}/${name}`
@@ -165,6 +165,10 @@ class ContextWalk {
       else if (found.isFile()) this.#add(path, executable ? "executable" : "file")
       else throw invalid(`${quote(path)} is neither a file nor a folder nor a symbolic link`, "Remove or ignore it.")
     }
+  }
+
+  #checkSignal(): void {
+    if (this.#signal?.aborted) throw new EvidenceError("interrupted", `interrupted while reading ${this.#directory}`)
   }
 
   #leadsToAlways(folder: string): boolean {
@@ -191,7 +195,7 @@ class ContextWalk {
     const rows: SubmissionFile[] = []
     let total = 0
     for (const { path, kind } of this.#found.sort((a, b) => Buffer.compare(a.order, b.order))) {
-      this.#signal?.throwIfAborted()
+      this.#checkSignal()
       const { size, sha256 } = await visit(join(this.#directory, path), kind, path)
       total += size
       if (total > this.#limits.totalBytes) throw exceeded(`more than ${this.#limits.totalBytes} bytes`)

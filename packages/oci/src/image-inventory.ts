@@ -1,4 +1,4 @@
-import type { InventoryEntry } from "@envidence/core"
+import { EvidenceError, type InventoryEntry } from "@envidence/core"
 import { type LayerInventory, type LayerLimits, readLayer, type WantedBytes } from "./layer.js"
 import { type OciLayout, openLayerBlob } from "./layout.js"
 import { packageDatabaseBytes } from "./sbom/databases.js"
@@ -31,7 +31,7 @@ export interface InventoryOptions {
 export async function inventoryImage(layout: OciLayout, options: InventoryOptions = {}): Promise<ImageInventory> {
   const layers: LayerInventory[] = []
   for (const source of layout.layers) {
-    options.signal?.throwIfAborted()
+    if (options.signal?.aborted) throw new EvidenceError("interrupted", `interrupted before layer ${source.index}`)
     const blob = await openLayerBlob(layout, source)
     layers.push(
       await readLayer(blob, source, {

@@ -50,6 +50,9 @@ class PackageSearch {
   readonly #statuses: (RootFile | undefined)[] = []
   readonly #packages: FoundPackage[] = []
   readonly #unreadable: UnreadableDatabase[] = []
+  /** Installed Python distributions, and those of them whose metadata is there. */
+  readonly #distInfos = new Map<string, RootFile>()
+  readonly #described = new Set<string>()
 
   constructor(layers: readonly LayerInventory[]) {
     this.#layers = layers
@@ -61,12 +64,9 @@ class PackageSearch {
 
   finish(root: EffectiveRoot): ImagePackages {
     this.#readDpkgStatus()
-    const folders = new Map<string, RootFile>()
-    for (const file of root.walk()) {
-      if (isDistInfoFolder(file.path) && file.entry.type === "directory") folders.set(file.path, file)
-      else this.#readFile(file, folders)
-    }
-    for (const folder of folders.values()) this.#refuse(folder, "it has no METADATA")
+    for (const file of root.walk()) this.#readFile(file)
+    for (const [path, file] of this.#distInfos)
+      if (!this.#described.has(path)) this.#refuse({ ...file, path }, "it has no METADATA")
     return { packages: this.#packages, unreadable: this.#unreadable, distribution: this.#distribution(root) }
   }
 
@@ -91,17 +91,24 @@ class PackageSearch {
     return identities
   }
 
-  #readFile(file: RootFile, folders: Map<string, RootFile>): void {
+  #readFile(file: RootFile): void {
     const manager = unreadManager(file.path)
     if (manager !== undefined) this.#refuse(file, `this version does not read ${manager} databases`)
+    this.#noteDistInfo(file)
     if (file.entry.type === "directory") return
     if (isStatusFragment(file.path)) {
       for (const found of this.#parse(file, parseDpkgStatus) ?? []) this.#add(file, { type: "deb", package: found })
     } else if (isPythonMetadata(file.path)) {
-      folders.delete(file.path.slice(0, file.path.lastIndexOf("/")))
+      this.#described.add(parentOf(file.path))
       const found = this.#parse(file, parsePythonMetadata)
       if (found !== undefined) this.#add(file, { type: "pypi", package: found })
     }
+  }
+
+  #noteDistInfo(file: RootFile): void {
+    // Archives need not declare the folder itself.
+    const folder = file.entry.type === "directory" ? file.path : parentOf(file.path)
+    if (isDistInfoFolder(folder) && !this.#distInfos.has(folder)) this.#distInfos.set(folder, file)
   }
 
   #add({ path, layer }: RootFile, found: Pick<FoundPackage, "type" | "package">): void {
@@ -123,7 +130,7 @@ class PackageSearch {
     return value
   }
 
-  #refuse({ path, layer }: RootFile, because: string): void {
+  #refuse({ path, layer }: Pick<RootFile, "path" | "layer">, because: string): void {
     this.#unreadable.push({ path: path.toWellFormed(), layer, because: because.toWellFormed().slice(0, 512) })
   }
 
@@ -148,6 +155,8 @@ function tryParse<T>(content: Buffer | string, parse: (text: string) => T): Pars
     return { because: (error as Error).message }
   }
 }
+
+const parentOf = (path: string) => path.slice(0, Math.max(0, path.lastIndexOf("/")))
 
 const identity = ({ name, version, architecture }: DebianPackage) => `${name}\0${version}\0${architecture}`
 
