@@ -97,6 +97,8 @@ const SERVER = "/node\0/app/server.mjs"
 
 afterAll(async () => {
   if (reason === null) await engine.close()
+  // Opening removes what a failed test may have left mounted.
+  if (reason === null) await (await open()).close()
   rmSync(parent, { recursive: true, force: true })
 })
 
@@ -248,7 +250,7 @@ describe.skipIf(reason !== null)(
         cwd: join(import.meta.dirname, ".."),
         stdio: ["ignore", "pipe", "inherit"],
       })
-      const [output] = await once(child.stdout, "data")
+      const [output] = await Promise.race([once(child.stdout, "data"), once(child, "exit")])
       const folder = join(String(output).trim(), "..")
       child.kill("SIGKILL")
       await once(child, "exit")

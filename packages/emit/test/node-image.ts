@@ -1,5 +1,5 @@
 import { execFileSync } from "node:child_process"
-import { cpSync, mkdirSync, writeFileSync } from "node:fs"
+import { copyFileSync, cpSync, mkdirSync, writeFileSync } from "node:fs"
 import { dirname, join } from "node:path"
 
 const SERVER = `
@@ -63,5 +63,5 @@ export function writeNodeContext(directory: string, modulesDirectory: string): v
 
 function copy(from: string, to: string): void {
   mkdirSync(dirname(to), { recursive: true })
-  cpSync(from, to, { dereference: true })
+  copyFileSync(from, to)
 }

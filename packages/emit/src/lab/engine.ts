@@ -66,7 +66,7 @@ export interface Engine {
   build(request: BuildRequest): Promise<BuildResult>
   /** Writes the image as an OCI layout (image-spec 1.1) into a folder that does not exist yet. */
   exportLayout(image: string, directory: string, signal: AbortSignal): Promise<void>
-  /** Reads an OCI layout with exactly one image; returns the engine's name for it. */
+  /** Reads an OCI layout's image, of an index that for this machine; returns the engine's name for it. */
   importLayout(directory: string, signal: AbortSignal): Promise<string>
   run(image: string, request: RunRequest): Promise<RunningContainer>
   removeImage(image: string): Promise<void>

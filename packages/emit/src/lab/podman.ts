@@ -1,8 +1,9 @@
 import { randomBytes } from "node:crypto"
 import { mkdir, readFile, symlink, writeFile } from "node:fs/promises"
 import { userInfo } from "node:os"
-import { join } from "node:path"
+import { join, resolve } from "node:path"
 import { EvidenceError } from "@envidence/core"
+import { openOciLayout } from "@envidence/oci"
 import { startContainer } from "./container.js"
 import type { BuildRequest, BuildResult, Engine, EngineRuntime, RunningContainer, RunRequest } from "./engine.js"
 import { type LabFolder, openFolder, removeFolder } from "./folder.js"
@@ -230,10 +231,12 @@ class Podman implements Engine {
   }
 
   async importLayout(directory: string, signal: AbortSignal): Promise<string> {
-    const { stdout } = await this.#run("pull", ["pull", "--quiet", "--", `oci:${directory}`], {
-      timeoutSeconds: 1800,
-      signal,
-    })
+    const name = `envidence-${randomBytes(6).toString("hex")}`
+    const { temporary } = this.#folder.paths
+    await writeSingleLayout(directory, join(temporary, name))
+    // Podman names the image after the path as given, and refuses capitals in it: hence a relative one.
+    const options = { cwd: temporary, timeoutSeconds: 1800, signal }
+    const { stdout } = await this.#run("pull", ["pull", "--quiet", "--", `oci:${name}`], options)
     return stdout.trim()
   }
 
@@ -270,6 +273,16 @@ class Podman implements Engine {
     if (result.exitCode !== 0) throw new EvidenceError("engine-failed", `podman ${name}: ${lastOf(result)}`)
     return result
   }
+}
+
+/** The same blobs under an index that holds the one image for this machine. */
+async function writeSingleLayout(directory: string, single: string): Promise<void> {
+  const { manifest, manifestDigest, manifestBytes } = await openOciLayout(directory)
+  const descriptor = { mediaType: manifest.mediaType, digest: manifestDigest, size: manifestBytes.length }
+  await mkdir(single)
+  await symlink(resolve(directory, "blobs"), join(single, "blobs"))
+  await writeFile(join(single, "oci-layout"), JSON.stringify({ imageLayoutVersion: "1.0.0" }))
+  await writeFile(join(single, "index.json"), JSON.stringify({ schemaVersion: 2, manifests: [descriptor] }))
 }
 
 function buildFlags({ dockerfile, buildArgs, network, sourceDateEpoch }: BuildRequest): string[] {
