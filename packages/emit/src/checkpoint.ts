@@ -48,15 +48,14 @@ export async function keepFolder(
   checkpoint: Checkpoint,
   name: string,
   fill: (draft: string) => Promise<void>,
-): Promise<string | null> {
-  if (checkpoint.directory === null) return null
+): Promise<void> {
+  if (checkpoint.directory === null) return
   const kept = join(checkpoint.directory, name)
   const draft = `${kept}.draft`
   await rm(draft, { recursive: true, force: true })
   await fill(draft)
   await rm(kept, { recursive: true, force: true })
   await rename(draft, kept)
-  return kept
 }
 
 async function packObserved({ members }: Observed): Promise<Uint8Array> {

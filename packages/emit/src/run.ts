@@ -1,4 +1,4 @@
-import { mkdtemp, rm, stat } from "node:fs/promises"
+import { mkdtemp, readFile, rm, writeFile } from "node:fs/promises"
 import { join } from "node:path"
 import { type Declaration, EvidenceError } from "@envidence/core"
 import type { EmitArguments } from "./arguments.js"
@@ -116,24 +116,45 @@ async function obtainImage(
   checkpoint: Checkpoint,
   progress: Progress,
 ): Promise<LabImage> {
-  const kept = checkpoint.directory === null ? undefined : join(checkpoint.directory, "layout")
-  const isKept = kept !== undefined && (await stat(kept).catch(() => undefined)) !== undefined
   const given = told.image === undefined ? undefined : layoutDirectory(told.image)
-  const source = given ?? (isKept ? kept : undefined)
-  if (source !== undefined)
-    return progress.step("importing the image", 10, () => importImage(lab, source, given === undefined))
+  if (given !== undefined) return progress.step("importing the image", 10, () => importImage(lab, given, null))
+  const kept = await keptBuild(checkpoint)
+  if (kept !== undefined)
+    return progress.step("importing the kept build", 10, () => importImage(lab, kept.layout, kept.build))
   const { submission } = lab
   if (submission === null) throw new EvidenceError("internal", "there is neither a source nor an image")
   const built = await progress.step("building the image", 60, () => buildImage({ ...lab, submission }))
-  await keepFolder(checkpoint, "layout", draft => copyLayout(built.layout, draft))
+  await keepFolder(checkpoint, KEPT, async draft => {
+    await copyLayout(built.layout, join(draft, "layout"))
+    await writeFile(join(draft, "build.json"), JSON.stringify(built.build))
+  })
   return built
 }
 
-// A kept layout came from a build of this very state; a second build still compares with it.
-async function importImage({ engine, signal }: LabWithoutImage, layout: string, wasBuilt: boolean): Promise<LabImage> {
+const KEPT = "image"
+
+interface KeptBuild {
+  readonly layout: string
+  readonly build: LabImage["build"]
+}
+
+async function keptBuild({ directory }: Checkpoint): Promise<KeptBuild | undefined> {
+  if (directory === null) return undefined
+  const folder = join(directory, KEPT)
+  const text = await readFile(join(folder, "build.json"), "utf8").catch(() => undefined)
+  return text === undefined
+    ? undefined
+    : { layout: join(folder, "layout"), build: JSON.parse(text) as LabImage["build"] }
+}
+
+async function importImage(
+  { engine, signal }: LabWithoutImage,
+  layout: string,
+  build: LabImage["build"],
+): Promise<LabImage> {
   const identity = await readLayoutIdentity(layout)
   const reference = await engine.importLayout(layout, signal)
-  return { reference, layout, ...identity, build: wasBuilt ? { seconds: 0, flags: [] } : null }
+  return { reference, layout, ...identity, build }
 }
 
 /** @throws EvidenceError usage for other forms than `oci:DIR` */
