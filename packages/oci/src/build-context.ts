@@ -120,6 +120,9 @@ interface Found {
   readonly order: Buffer
 }
 
+/** What the tools read themselves is always hashed. */
+const ALWAYS_INCLUDED = [".dockerignore", "openenv.yaml", "envidence.yaml"]
+
 class ContextWalk {
   readonly #directory: string
   readonly #ignore: DockerIgnore
@@ -136,7 +139,7 @@ class ContextWalk {
     this.#ignore = ignore
     this.#limits = { ...buildContextLimits, ...options.limits }
     this.#dockerfile = options.dockerfile
-    this.#always = new Set([".dockerignore", "openenv.yaml", ...(options.dockerfile ? [options.dockerfile] : [])])
+    this.#always = new Set([...ALWAYS_INCLUDED, ...(options.dockerfile ? [options.dockerfile] : [])])
     this.#signal = options.signal
   }
 

@@ -111,6 +111,46 @@ describe("components", () => {
       value: expect.stringMatching(/^sha256:/),
     })
   })
+
+  it("have the licences of a machine-readable copyright file, also through a linked folder", async () => {
+    const format = "Format: https://www.debian.org/doc/packaging-manuals/copyright-format/1.0/\n\n"
+    const sbom = await sbomOf(
+      archive(
+        dpkg(stanza("a", "1"), stanza("b", "1"), stanza("c", "1")),
+        entry("usr/share/doc/a/copyright", {
+          content: `${format}Files: *\nLicense: GPL-2+\n text\n\nFiles: x\nLicense: Expat\n\nLicense: GPL-2+\n text\n\nLicense: custom words\n`,
+        }),
+        entry("usr/share/doc/b", { type: "2", linkName: "a" }),
+        entry("usr/share/doc/c/copyright", { content: "License: all words, in prose\n" }),
+      ),
+    )
+    const { components } = JSON.parse(Buffer.from(sbom.bytes).toString())
+    const expected = [
+      { license: { name: "custom words" } },
+      { license: { id: "GPL-2.0-or-later" } },
+      { license: { id: "MIT" } },
+    ]
+    expect(components.map((component: { licenses?: unknown }) => component.licenses)).toEqual([
+      expect.arrayContaining(expected),
+      expect.arrayContaining(expected),
+      undefined,
+    ])
+    expect(problems(sbom)).toBeNull()
+  })
+
+  it("have no expression that is none", async () => {
+    const texts = ["(MIT AND ISC", "MIT AND AND ISC", "MIT OR Unheard-Of", "GPL-2.0-only WITH Classpath-exception-2.0"]
+    const sbom = await sbomOf(
+      archive(...texts.map((text, i) => distribution(`p${i}`, "1", `License-Expression: ${text}\n`))),
+    )
+    const { components } = JSON.parse(Buffer.from(sbom.bytes).toString())
+    expect(components.map(({ licenses: [first] }: { licenses: object[] }) => first && Object.keys(first)[0])).toEqual([
+      "license",
+      "license",
+      "license",
+      "expression",
+    ])
+  })
 })
 
 describe("the root file system that all layers make", () => {

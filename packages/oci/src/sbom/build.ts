@@ -3,7 +3,7 @@ import { Enums, Models, Serialize, Spec } from "@cyclonedx/cyclonedx-library"
 import { compareBytewise, type Digest, encodeUtf8, type ImageView } from "@envidence/core"
 import { PackageURL } from "packageurl-js"
 import type { LayerInventory } from "../layer.js"
-import { pythonLicenses } from "./licenses.js"
+import { debianLicenses, pythonLicenses } from "./licenses.js"
 import type { Distribution } from "./os-release.js"
 import { type FoundPackage, findPackages, type UnreadableDatabase } from "./packages.js"
 
@@ -111,7 +111,10 @@ const TEXT_LENGTH = 1024
 function details(found: FoundPackage): Models.OptionalComponentProperties {
   if (found.type === "deb") {
     const { maintainer } = found.package
-    return maintainer === null ? {} : { publisher: maintainer.slice(0, TEXT_LENGTH) }
+    return {
+      licenses: new Models.LicenseRepository(debianLicenses(found.licenses)),
+      ...(maintainer === null ? {} : { publisher: maintainer.slice(0, TEXT_LENGTH) }),
+    }
   }
   const { summary } = found.package
   return {

@@ -3,6 +3,7 @@
 const OS_RELEASE_BYTES = 65_536
 const METADATA_BYTES = 4_194_304
 const DPKG_STATUS_BYTES = 67_108_864
+const COPYRIGHT_BYTES = 262_144
 
 export const DPKG_STATUS = "var/lib/dpkg/status"
 /** Distroless images keep one file a package here. */
@@ -24,11 +25,15 @@ const UNREAD_DATABASES = [
 export const unreadManager = (path: string): string | undefined =>
   UNREAD_DATABASES.find(database => database.path.test(path))?.manager
 
+const COPYRIGHT = /^usr\/share\/doc\/[^/]+\/copyright$/
+export const copyrightOf = (packageName: string): string => `usr/share/doc/${packageName}/copyright`
+
 /** How many bytes the SBOM needs of the file at this path in the root file system. */
 export function packageDatabaseBytes(path: string): number {
   if (isPythonMetadata(path)) return METADATA_BYTES
   if (path === DPKG_STATUS) return DPKG_STATUS_BYTES
   if (isStatusFragment(path)) return METADATA_BYTES
+  if (COPYRIGHT.test(path)) return COPYRIGHT_BYTES
   return (OS_RELEASE as readonly string[]).includes(path) ? OS_RELEASE_BYTES : 0
 }
 

@@ -27,6 +27,19 @@ export function pythonLicenses(distribution: PythonDistribution): Models.License
   return licenseClassifiers.map(name => licenseOf(SPDX_OF_CLASSIFIER[name] ?? name))
 }
 
+// Debian's short names (machine-readable copyright format 1.0, "Short name") where they differ from SPDX.
+const GNU = /^(GPL|LGPL|AGPL|GFDL)-([123](?:\.\d)?)(?:\.0)?(\+?)$/
+
+export const debianLicenses = (names: readonly string[]): Models.License[] =>
+  names.map(name => licenseOf(spdxOfDebian(name)))
+
+function spdxOfDebian(name: string): string {
+  const [, family, version, later] = GNU.exec(name) ?? []
+  if (family !== undefined && version !== undefined)
+    return `${family}-${version.includes(".") ? version : `${version}.0`}-${later === "+" ? "or-later" : "only"}`
+  return name === "Expat" ? "MIT" : name
+}
+
 function licenseOf(text: string): Models.License {
   const id = SPDX.fixupSpdxId(text)
   if (id !== undefined) return new Models.SpdxLicense(id)
@@ -37,9 +50,19 @@ function licenseOf(text: string): Models.License {
 // SPDX specification 3.0 annex B: every word is an operator, a known licence, a reference of the author's, or after WITH
 // an exception.
 function isExpression(text: string): boolean {
+  if (!isBalanced(text)) return false
   const words = text.replace(/[()]/g, " ").trim().split(/\s+/)
   return words.every((word, i) => {
     if (i % 2 === 1) return word === "AND" || word === "OR" || word === "WITH"
     return words[i - 1] === "WITH" || word.startsWith("LicenseRef-") || SPDX.isSupportedSpdxId(word.replace(/\+$/, ""))
   })
+}
+
+function isBalanced(text: string): boolean {
+  let depth = 0
+  for (const character of text) {
+    if (character === "(") depth++
+    if (character === ")" && --depth < 0) return false
+  }
+  return depth === 0
 }

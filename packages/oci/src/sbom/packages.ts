@@ -1,7 +1,9 @@
 import { decodeUtf8, type InventoryEntry } from "@envidence/core"
 import { EffectiveRoot, type RootFile } from "../effective-root.js"
 import type { LayerInventory } from "../layer.js"
+import { parseCopyright } from "./copyright.js"
 import {
+  copyrightOf,
   DPKG_STATUS,
   isDistInfoFolder,
   isPythonMetadata,
@@ -16,7 +18,7 @@ import { type PythonDistribution, parsePythonMetadata } from "./python.js"
 
 /** A package as found: where it is written down, and the layer that brought it. */
 export type FoundPackage = { readonly path: string; readonly layer: number } & (
-  | { readonly type: "deb"; readonly package: DebianPackage }
+  | { readonly type: "deb"; readonly package: DebianPackage; readonly licenses: readonly string[] }
   | { readonly type: "pypi"; readonly package: PythonDistribution }
 )
 
@@ -63,20 +65,31 @@ class PackageSearch {
   }
 
   finish(root: EffectiveRoot): ImagePackages {
-    this.#readDpkgStatus()
-    for (const file of root.walk()) this.#readFile(file)
+    this.#readDpkgStatus(root)
+    for (const file of root.walk()) this.#readFile(root, file)
     for (const [path, file] of this.#distInfos)
       if (!this.#described.has(path)) this.#refuse({ ...file, path }, "it has no METADATA")
     return { packages: this.#packages, unreadable: this.#unreadable, distribution: this.#distribution(root) }
   }
 
-  #readDpkgStatus(): void {
+  #readDpkgStatus(root: EffectiveRoot): void {
     const final = this.#statuses.at(-1)
     if (final === undefined) return
     const packages = this.#parse(final, parseDpkgStatus)
     const history = this.#statuses.map(status => this.#identities(status))
     for (const found of packages ?? [])
-      this.#packages.push({ type: "deb", package: found, path: final.path, layer: broughtBy(history, identity(found)) })
+      this.#packages.push({
+        ...this.#debian(root, found),
+        path: final.path,
+        layer: broughtBy(history, identity(found)),
+      })
+  }
+
+  #debian(root: EffectiveRoot, found: DebianPackage) {
+    const copyright = root.find(copyrightOf(found.name))
+    // Licences are extra: a package without a readable copyright file is described all the same.
+    const { value } = copyright === undefined ? {} : tryParse(this.#content(copyright), parseCopyright)
+    return { type: "deb", package: found, licenses: value ?? [] } as const
   }
 
   readonly #identitiesOf = new Map<InventoryEntry, ReadonlySet<string>>()
@@ -91,17 +104,18 @@ class PackageSearch {
     return identities
   }
 
-  #readFile(file: RootFile): void {
+  #readFile(root: EffectiveRoot, file: RootFile): void {
     const manager = unreadManager(file.path)
     if (manager !== undefined) this.#refuse(file, `this version does not read ${manager} databases`)
     this.#noteDistInfo(file)
     if (file.entry.type === "directory") return
     if (isStatusFragment(file.path)) {
-      for (const found of this.#parse(file, parseDpkgStatus) ?? []) this.#add(file, { type: "deb", package: found })
+      for (const found of this.#parse(file, parseDpkgStatus) ?? [])
+        this.#packages.push({ ...this.#debian(root, found), path: file.path, layer: file.layer })
     } else if (isPythonMetadata(file.path)) {
       this.#described.add(parentOf(file.path))
       const found = this.#parse(file, parsePythonMetadata)
-      if (found !== undefined) this.#add(file, { type: "pypi", package: found })
+      if (found !== undefined) this.#packages.push({ type: "pypi", package: found, path: file.path, layer: file.layer })
     }
   }
 
@@ -109,10 +123,6 @@ class PackageSearch {
     // Archives need not declare the folder itself.
     const folder = file.entry.type === "directory" ? file.path : parentOf(file.path)
     if (isDistInfoFolder(folder) && !this.#distInfos.has(folder)) this.#distInfos.set(folder, file)
-  }
-
-  #add({ path, layer }: RootFile, found: Pick<FoundPackage, "type" | "package">): void {
-    this.#packages.push({ ...found, path, layer } as FoundPackage)
   }
 
   #distribution(root: EffectiveRoot): Distribution | undefined {
