@@ -172,10 +172,14 @@ describe.skipIf(reason !== null)(
       expect(new Set(facts.runs.map(({ first }) => first)).size).toBe(1)
     })
 
-    it("makes data of an environment that does not start, or gives no reward", async () => {
+    it("makes data of an environment that does not start, dies, or gives no reward", async () => {
       expect((await observe({ FAULT: "exit" })).facts.problems).toEqual([
         { code: "container-exited", because: expect.stringContaining("asset missing") },
       ])
+      expect((await observe({ FAULT: "dies" })).facts).toMatchObject({
+        runs: [],
+        problems: [{ code: "container-exited", because: expect.stringContaining("out of parcels") }],
+      })
       expect((await observe({ FAULT: "null" })).facts.problems.map(({ code }) => code)).toEqual(["null-reward"])
     })
 

@@ -33,6 +33,7 @@ new WebSocketServer({ server, path: "/ws" }).on("connection", socket => {
     } else if (type === "step") {
       x += data.move === "left" ? -1 : 1
       steps++
+      if (fault === "dies" && steps === 3) { console.log("out of parcels"); process.exit(4) }
       observe(fault === "null" ? null : x === goal ? 1 : 0)
     } else if (type === "state") socket.send(JSON.stringify({ type: "state", data: { episode_id: episode, step_count: steps } }))
     else socket.close(1000)

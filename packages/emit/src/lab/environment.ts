@@ -11,6 +11,8 @@ export interface RunningEnvironment {
   readonly address: EnvironmentAddress
   /** A session whose first reset is answered; waits a little for the place that an earlier session has left. */
   openSession(reset: ResetRequest): Promise<OpenedSession>
+  /** Where the container has ended, that and its last words stand behind the problem. */
+  explain(problem: EnvironmentProblem): Promise<EnvironmentProblem>
   stop(): Promise<void>
 }
 
@@ -40,6 +42,7 @@ export async function startEnvironment(lab: Lab, reset: ResetRequest): Promise<R
   return {
     address,
     openSession: request => openSession(container, address, request, lab.signal),
+    explain: problem => explain(container, problem),
     stop: () => container.stop(),
   }
 }
@@ -68,7 +71,7 @@ async function untilReady(
     if (!container.isRunning()) throw await exited(container)
     const outcome = await attempt(address, reset)
     if (outcome === "ready") return
-    if (!isPassing(outcome)) throw container.isRunning() ? outcome : await exited(container)
+    if (!isPassing(outcome)) throw await explain(container, outcome)
     last = outcome.message
     await pause(RETRY_MILLISECONDS)
   }
@@ -100,10 +103,19 @@ async function open(address: EnvironmentAddress, reset: ResetRequest): Promise<O
   }
 }
 
+// A connection breaks a moment before its process is gone.
+const ENDING_MILLISECONDS = 200
+
+async function explain(container: RunningContainer, problem: EnvironmentProblem): Promise<EnvironmentProblem> {
+  if (problem.code !== "connection-closed") return problem
+  await pause(ENDING_MILLISECONDS)
+  return container.isRunning() ? problem : exited(container)
+}
+
 async function exited(container: RunningContainer): Promise<EnvironmentProblem> {
   const lines = await container.lastLines()
   const said = lines.length === 0 ? "it wrote nothing" : `its last lines: ${lines.slice(-5).join(" | ")}`
-  return new EnvironmentProblem("container-exited", `the container ended before it answered a reset; ${said}`)
+  return new EnvironmentProblem("container-exited", `the container ended; ${said}`)
 }
 
 // A slot is free 0.3 s after its session was closed.

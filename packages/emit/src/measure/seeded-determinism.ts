@@ -21,10 +21,11 @@ type Facts = SeededDeterminismObservation["facts"]
 export const seededDeterminism = defineMeasuredCriterion<"seeded-determinism", Facts>({
   id: "seeded-determinism",
   async measure(lab) {
-    const recording: Recording = { episodes: [], problems: [] }
+    const recording: Recording = { episodes: [], problems: [], budget: new Budget() }
     try {
       await playEverything(lab, recording)
     } catch (error) {
+      throwIfInterrupted(lab.signal)
       if (!(error instanceof EnvironmentProblem)) throw error
       recording.problems.push(error.problem)
     }
@@ -46,31 +47,56 @@ interface Episode {
 interface Recording {
   readonly episodes: Episode[]
   readonly problems: Facts["problems"]
+  readonly budget: Budget
 }
 
 const STEP_LIMIT = 64
-const TRANSCRIPT_BYTES = 1_048_576
 const RUN_LIMIT = 1024
+const TRANSCRIPT_BYTES = 1_048_576
+const BUDGET_SECONDS = 1800
+const BUDGET_CHARACTERS = 67_108_864
 
-async function playEverything(lab: Lab, recording: Recording): Promise<void> {
-  // The last place in the plan is the fresh container, its seeds in reverse: what one episode leaves behind for the
-  // next is then not the same for both.
-  await inContainer(lab, recording, 0, lab.seeds, [2, 1])
-  await inContainer(lab, recording, 1, lab.seeds.toReversed(), [1])
+/** What all episodes together may cost: each answer is bounded, and there may be thousands. */
+class Budget {
+  readonly #deadline = performance.now() + BUDGET_SECONDS * 1000
+  #characters = 0
+
+  /** @throws EnvironmentProblem */
+  spend({ receive }: Exchange): void {
+    this.#characters += JSON.stringify(receive).length
+    if (this.#characters > BUDGET_CHARACTERS)
+      throw new EnvironmentProblem("message-too-large", `the episodes are larger than ${BUDGET_CHARACTERS} characters`)
+    if (performance.now() > this.#deadline)
+      throw new EnvironmentProblem("timeout", `the episodes take more than ${BUDGET_SECONDS} s`)
+  }
 }
 
-/** `sessions` has a number for each session of a seed: how many resets it plays. */
+/** A container's part: `sessions` has a number for each session of a seed, how many resets it plays. */
+interface Visit {
+  readonly container: number
+  readonly seeds: readonly number[]
+  readonly sessions: readonly number[]
+}
+
+async function playEverything(lab: Lab, recording: Recording): Promise<void> {
+  const { seeds } = lab
+  const actions = await inContainer(lab, recording, { container: 0, seeds, sessions: [2, 1] })
+  // In reverse: what one episode leaves behind for the next is then not the same in both containers.
+  await inContainer(lab, recording, { container: 1, seeds: seeds.toReversed(), sessions: [1] }, actions)
+}
+
+/** Returns the actions that were played, for the next container to play the same. */
 async function inContainer(
   lab: Lab,
   recording: Recording,
-  container: number,
-  seeds: readonly number[],
-  sessions: readonly number[],
-): Promise<void> {
+  visit: Visit,
+  earlier?: ActionSource,
+): Promise<ActionSource> {
   const episodeId = episodeName(lab.seeds)
+  const { container, seeds, sessions } = visit
   const environment = await startEnvironment(lab, { seed: seeds[0] ?? 0, episodeId })
   try {
-    const actions = actionsFromSchema(await fetchSchema(environment.address))
+    const actions = earlier ?? actionsFromSchema(await fetchSchema(environment.address))
     let session = 0
     for (const seed of seeds)
       for (const resets of sessions)
@@ -78,6 +104,9 @@ async function inContainer(
           { lab, recording, environment, actions, seed, episodeId, container, session: session++ },
           resets,
         )
+    return actions
+  } catch (error) {
+    throw error instanceof EnvironmentProblem ? await environment.explain(error) : error
   } finally {
     await environment.stop()
   }
@@ -128,6 +157,7 @@ async function playEpisode(
     throwIfInterrupted(lab.signal)
     const exchange = await session.step(actions(actionNumber(seed, steps)))
     exchanges.push(exchange)
+    recording.budget.spend(exchange)
     steps++
     done = exchange.receive.data.done
   }
