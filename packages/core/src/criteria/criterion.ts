@@ -122,3 +122,9 @@ function erase<Name extends ObservationName, T extends ThresholdValues>(definiti
     inspect: null,
   }
 }
+
+/** A Dockerfile instruction for one line: engines write whole digests into COPY, and a RUN can be long. */
+export function shortInstruction(instruction: string): string {
+  const line = instruction.replace(/\b([0-9a-f]{12})[0-9a-f]{52}\b/g, "$1…").replace(/\s+/g, " ")
+  return line.length <= 120 ? line : `${line.slice(0, 119)}…`
+}

@@ -2,7 +2,7 @@ import { pathInRoot } from "../image/inventory.js"
 import { isWhiteout, Overlay } from "../image/overlay.js"
 import { residueOf } from "../image/residue.js"
 import type { ImageView } from "../image/view.js"
-import { defineStaticCriterion, type FactsOf, fail, type JudgedPart, pass } from "./criterion.js"
+import { defineStaticCriterion, type FactsOf, fail, type JudgedPart, pass, shortInstruction } from "./criterion.js"
 import { atMost } from "./threshold.js"
 
 type Facts = FactsOf<"MultiStageHygieneObservation">
@@ -32,14 +32,12 @@ export const multiStageHygiene = defineStaticCriterion({
     if (count <= thresholds.residues)
       return pass(`no residue among ${entries} entries of ${layers} layers`, { observed })
     const parts = residues.map(describe)
-    return fail(
-      `${count} residues, ${bytes} bytes; ${parts
-        .slice(0, 3)
-        .map(part => part.because)
-        .join("; ")}`,
-      parts[0]?.remedy ?? "",
-      { observed, parts },
-    )
+    const first = residues.slice(0, 3).map(({ layer, path }) => `layer ${layer} ${path}`)
+    const more = count > first.length ? ` and ${count - first.length} more` : ""
+    return fail(`${count} residues, ${bytes} bytes: ${first.join(", ")}${more}`, parts[0]?.remedy ?? "", {
+      observed,
+      parts,
+    })
   },
 })
 
@@ -83,7 +81,7 @@ function findResidues(image: ImageView): Facts {
 function describe(residue: Residue): JudgedPart {
   const files = residue.files === 1 ? "" : `, ${residue.files} files`
   const hidden = residue.hidden ? ", deleted later but still shipped" : ""
-  const by = residue.instruction === null ? "" : `, by ${residue.instruction.slice(0, 160)}`
+  const by = residue.instruction === null ? "" : `, by ${shortInstruction(residue.instruction)}`
   return {
     id: residue.kind,
     outcome: "fail",

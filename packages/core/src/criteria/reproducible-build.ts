@@ -1,5 +1,5 @@
 import type { FactsOf } from "./criterion.js"
-import { defineMeasuredCriterion, fail, type JudgedPart, pass } from "./criterion.js"
+import { defineMeasuredCriterion, fail, type JudgedPart, pass, shortInstruction } from "./criterion.js"
 import { atLeast } from "./threshold.js"
 
 type Facts = FactsOf<"ReproducibleBuildObservation">
@@ -48,23 +48,26 @@ function summary(facts: Facts): string {
 const label = ({ layer, path }: Difference): string => (layer === null ? path : `layer ${layer} ${path}`)
 
 function describe(difference: Difference): JudgedPart {
+  const { cause, layer, path, instruction } = difference
+  const [first, second] = [difference.first, difference.second].map(value => shorten(value) || "nothing")
+  const by = instruction === null ? "" : `, by ${shortInstruction(instruction)}`
   return {
-    id: difference.cause,
+    id: cause,
     outcome: "fail",
-    because: `${label(difference)}: ${difference.cause}, ${difference.first || "nothing"} and then ${difference.second || "nothing"}`,
+    because: `${label(difference)}: ${cause}, ${first} and then ${second}${by}`,
     remedy: remedyFor([difference]),
-    where: { layer: difference.layer, path: difference.path, instruction: difference.instruction, line: null },
+    where: { layer, path, instruction, line: null },
   }
 }
 
+const shorten = (value: string): string => value.replace(/\b([0-9a-f]{12})[0-9a-f]{52}\b/g, "$1…")
+
 function remedyFor(differences: readonly Difference[]): string {
   const paths = differences.map(({ path }) => path)
-  if (
-    differences.some(
-      ({ cause, path, first }) => cause === "config" && path.endsWith("/comment") && first.includes("FROM "),
-    )
-  )
-    return "the base image changed between the two builds: name it by digest, FROM NAME@sha256:…"
+  // Stages are named by what came before them, so a layer that differs changes these names too.
+  const isOnlyConfig = differences.every(({ cause }) => cause === "config")
+  if (isOnlyConfig && differences.some(({ path, first }) => path.endsWith("/comment") && first.includes("FROM ")))
+    return "the stages before differ, or the base changed between the builds: name it by digest, FROM NAME@sha256:…"
   if (paths.some(path => path.endsWith(".pyc")))
     return "compile Python with `--invalidation-mode unchecked-hash`, or delete __pycache__: a .pyc holds its source's mtime"
   if (paths.some(path => path.includes("ldconfig/aux-cache") || path.startsWith("var/log/")))

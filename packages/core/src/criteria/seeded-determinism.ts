@@ -93,7 +93,7 @@ function broken({ code, because }: Facts["problems"][number], observed: Observed
 }
 
 function differs(seed: number, facts: Facts, observed: Observed & {}) {
-  const parts = facts.differences.map(describe)
+  const parts = firstOfEachField(facts.differences).map(describe)
   const [first] = parts
   return fail(
     first === undefined ? `seed ${seed} gave two different episodes` : first.because,
@@ -101,6 +101,9 @@ function differs(seed: number, facts: Facts, observed: Observed & {}) {
     { observed, parts },
   )
 }
+
+const firstOfEachField = (differences: Facts["differences"]): Facts["differences"] =>
+  differences.filter(({ pointer }, i) => differences.findIndex(other => other.pointer === pointer) === i)
 
 const describe = ({ seed, frame, pointer, first, second }: Facts["differences"][number]): JudgedPart => ({
   id: pointer,

@@ -1,5 +1,6 @@
 import type { Finding } from "../rejudge.js"
 import { escapeIdentity, escapeMarkdown, shorten } from "./escape.js"
+import { remediesOf } from "./remedies.js"
 import type { Report } from "./report.js"
 import { renderText } from "./text.js"
 
@@ -40,10 +41,17 @@ function table(findings: readonly Finding[]): string {
 function details(findings: readonly Finding[]): string {
   return findings
     .filter(finding => finding.outcome === "fail")
-    .map(({ id, parts, remedy }) => {
-      const shown = parts.slice(0, PARTS_SHOWN).map(part => `- ${escapeMarkdown(shorten(part.because, 400))}`)
-      const more = parts.length > shown.length ? [`- and ${parts.length - shown.length} more`] : []
-      return [`### ${id}`, ...shown, ...more, "", `Fix: ${escapeMarkdown(remedy)}`].join("\n")
+    .map(finding => {
+      const { id, parts, because } = finding
+      const seen = parts.length === 0 ? [because] : parts.slice(0, PARTS_SHOWN).map(part => part.because)
+      const more = Math.max(0, parts.length - seen.length)
+      return [
+        `### ${id}`,
+        "",
+        ...seen.map(text => `- ${escapeMarkdown(shorten(text, 400))}`),
+        ...(more > 0 ? [`- and ${more} more`] : []),
+        ...remediesOf(finding).map(remedy => `- Fix: ${escapeMarkdown(remedy)}`),
+      ].join("\n")
     })
     .join("\n\n")
 }

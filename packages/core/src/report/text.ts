@@ -1,6 +1,7 @@
 import { catalogue } from "../criteria/index.js"
 import type { Finding } from "../rejudge.js"
 import { escapeIdentity, escapeTerminal, shorten } from "./escape.js"
+import { remediesOf } from "./remedies.js"
 import type { Report } from "./report.js"
 import { wrapBeside } from "./wrap.js"
 
@@ -62,7 +63,7 @@ function describeFailure(finding: Finding): string[] {
     ...shown.flatMap(part => row("  -", shorten(part.because, 300))),
     ...(more > 0 ? row("  -", `and ${more} more, in the JSON report`) : []),
     ...row("  asked", asked?.requirement ?? ""),
-    ...(finding.remedy === "" ? [] : row("  fix", shorten(finding.remedy, 400))),
+    ...remediesOf(finding).flatMap(remedy => row("  fix", shorten(remedy, 400))),
   ]
 }
 
