@@ -54,8 +54,9 @@ function failures({ findings }: Report): string[] {
 function describeFailure(finding: Finding): string[] {
   const mark = finding.outcome === "fail" ? "FAIL" : "UNMEASURED"
   const required = finding.required ? "" : " (not required)"
-  const shown = finding.parts.slice(0, PARTS_SHOWN)
-  const more = finding.parts.length - shown.length
+  const parts = finding.parts.filter(part => part.because !== finding.because)
+  const shown = parts.slice(0, PARTS_SHOWN)
+  const more = parts.length - shown.length
   const asked = catalogue.find(candidate => candidate.id === finding.id)
   return [
     `${mark}  ${finding.id}${required}`,
