@@ -41,6 +41,7 @@ describe("what is compared", () => {
     ])
     expect(volatileDifferences(state("a"), state("b"))).toEqual(["/data/episode_id"])
     expect(volatileDifferences(state("a"), state("a"))).toEqual([])
+    expect(volatileDifferences(observation({}), state("a"))).toEqual([])
   })
 })
 

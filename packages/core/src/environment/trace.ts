@@ -36,10 +36,13 @@ function without(value: Json, path: readonly string[]): Json {
 
 /** JSON pointers, left out of the comparison, whose values differ between two messages at one place of an episode. */
 export function volatileDifferences(first: Json, second: Json): string[] {
+  if (typeOf(first) !== typeOf(second)) return []
   return volatileOf(first)
     .flatMap(path => [...jsonDifferences(at(first, path), at(second, path), `/${path.join("/")}`)])
     .map(difference => clipText(difference.pointer, 1024))
 }
+
+const typeOf = (message: Json) => (isJsonObject(message) ? message.type : undefined)
 
 function at(value: Json | undefined, path: readonly string[]): Json | undefined {
   return path.reduce<Json | undefined>(
