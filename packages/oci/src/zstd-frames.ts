@@ -38,6 +38,7 @@ class FrameWalker {
   #value = 0
   #length = 0
   #hasChecksum = false
+  #magicDue = false
 
   /** @throws EvidenceError malformed-image where the stream ends inside a frame. */
   end(): void {
@@ -53,10 +54,17 @@ class FrameWalker {
       if (this.#missing > 0) break
       const before = this.#step
       this.#advance()
-      if (before === "magic" && this.#step === "descriptor") yield FRAME_MAGIC
-      if (!OUTSIDE.has(before) && this.#step === "magic") yield chunk.subarray(start, position)
+      if (before === "magic") this.#magicDue = this.#step === "descriptor"
+      if (!OUTSIDE.has(before) && this.#step === "magic") yield this.#withMagic(chunk.subarray(start, position))
     }
-    if (start >= 0 && !OUTSIDE.has(this.#step)) yield chunk.subarray(start)
+    if (start >= 0 && start < chunk.length && !OUTSIDE.has(this.#step)) yield this.#withMagic(chunk.subarray(start))
+  }
+
+  // A magic number is held back until it is known to open a frame. One write for both: each costs a trip to a thread.
+  #withMagic(piece: Buffer): Buffer {
+    if (!this.#magicDue) return piece
+    this.#magicDue = false
+    return Buffer.concat([FRAME_MAGIC, piece])
   }
 
   #take(chunk: Buffer, position: number): number {
