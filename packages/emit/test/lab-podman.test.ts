@@ -264,6 +264,38 @@ describe.skipIf(reason !== null)(
       expect(existsSync(engine.workDirectory)).toBe(true)
     })
 
+    // A child of the lab must not end the program on a signal that the program handles itself.
+    it("leaves a program that is interrupted the time to clean up", async () => {
+      const script = `
+      import { BoundedLog, buildImage, openEngine } from "@envidence/emit"
+      import { cpSync } from "node:fs"
+      const [parentDirectory, context] = process.argv.slice(1)
+      const interruption = new AbortController()
+      process.once("SIGINT", () => interruption.abort())
+      const { signal } = interruption
+      const log = new BoundedLog()
+      const engine = await openEngine("podman", { parentDirectory, env: process.env, nodePath: process.execPath, log, signal })
+      console.log(engine.workDirectory)
+      const stage = async destination => cpSync(context, destination, { recursive: true })
+      const submission = { dockerfile: "Dockerfile", buildArgs: {}, network: "none", sourceDateEpoch: 0 }
+      const code = await buildImage({ engine, stage, log, signal, submission }).catch(error => error.code)
+      await engine.close()
+      process.exitCode = code === "interrupted" ? 7 : 1`
+      const context = join(parent, "hangs-too")
+      cpSync(nodeContext, context, { recursive: true })
+      const dockerfile = 'FROM scratch\nCOPY root /\nRUN ["/node", "-e", "setInterval(() => {}, 98)"]\n'
+      writeFileSync(join(context, "Dockerfile"), dockerfile)
+      const args = ["--input-type=module", "--eval", script, parent, context]
+      // A group of its own, and the signal to all of it, as a terminal sends it.
+      const cwd = join(import.meta.dirname, "..")
+      const child = spawn(process.execPath, args, { cwd, stdio: ["ignore", "pipe", "inherit"], detached: true })
+      const [output] = await Promise.race([once(child.stdout, "data"), once(child, "exit")])
+      while (processesWith("setInterval(() => {}, 98)").length === 0) await pause(100)
+      process.kill(-(child.pid ?? 0), "SIGINT")
+      expect(await once(child, "exit")).toEqual([7, null])
+      await expectNothingLeft(join(String(output).trim(), ".."), "setInterval(() => {}, 98)")
+    })
+
     it("refuses a build that fails, with the engine's own words", async () => {
       const context = contextWith("fails", { Dockerfile: "FROM scratch\nCOPY gone /\n" })
       await expect(buildFrom(context)).rejects.toMatchObject({

@@ -124,6 +124,7 @@ async function forward(
   const child = execa(file, args, {
     env: host.env,
     extendEnv: false,
+    cleanup: false,
     stdin: "pipe",
     buffer: false,
     reject: false,

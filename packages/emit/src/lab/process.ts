@@ -62,6 +62,8 @@ const executionOptions = ({ cwd, env, timeoutSeconds, signal }: ProcessOptions) 
     extendEnv: false,
     timeout: Math.ceil(timeoutSeconds * 1000),
     forceKillAfterDelay: 2000,
+    // Execa's own clean-up re-raises a signal that the program has handled already, before the lab is removed.
+    cleanup: false,
     stdin: "ignore",
     // Output is a stranger's: it is bounded below, where execa would hold all of it.
     buffer: false,
