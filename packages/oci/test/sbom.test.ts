@@ -1,7 +1,7 @@
 import { readFileSync } from "node:fs"
 import { createRequire } from "node:module"
 import { dirname, join } from "node:path"
-import { compareBytewise } from "@envidence/core"
+import { compareBytewise, criteria, type StaticEvidence } from "@envidence/core"
 import { buildSbom, packageDatabaseBytes, type Sbom } from "@envidence/oci"
 import { Ajv } from "ajv"
 import fc from "fast-check"
@@ -29,6 +29,11 @@ const metadata = (name: string, version: string, extra = "") =>
   `Metadata-Version: 2.4\nName: ${name}\nVersion: ${version}\n${extra}\nThe text.\nName: not this\n`
 const distribution = (name: string, version: string, extra = "") =>
   entry(`${site}/${name}-${version}.dist-info/METADATA`, { content: metadata(name, version, extra) })
+
+const unreadableBy = (bytes: Uint8Array) => {
+  const evidence = { sbom: { bytes, digest: digest("an SBOM") } } as StaticEvidence
+  return (criteria.get("signature-and-sbom")?.inspect?.(evidence) as { unreadable: unknown }).unreadable
+}
 
 const names = (sbom: Sbom) => sbom.components.map(({ name, version, layer }) => `${name} ${version} ${layer}`)
 
@@ -270,6 +275,8 @@ describe("what cannot be read is told, never left out in silence", () => {
     const sbom = await sbomOf(tar)
     expect(sbom.components).toEqual([])
     expect(sbom.unreadable).toEqual([{ path, layer: 0, because: expect.stringMatching(because) }])
+    // A verifier has the bytes alone, and must not take an empty list for an image without packages.
+    expect(unreadableBy(sbom.bytes)).toEqual(sbom.unreadable)
   })
 
   it("whatever the databases hold", async () => {

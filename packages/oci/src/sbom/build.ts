@@ -1,6 +1,6 @@
 import { createHash } from "node:crypto"
 import { Enums, Models, Serialize, Spec } from "@cyclonedx/cyclonedx-library"
-import { compareBytewise, type Digest, encodeUtf8, type ImageView } from "@envidence/core"
+import { compareBytewise, type Digest, encodeUtf8, type ImageView, UNREADABLE_PROPERTY } from "@envidence/core"
 import { PackageURL } from "packageurl-js"
 import type { LayerInventory } from "../layer.js"
 import { debianLicenses, pythonLicenses } from "./licenses.js"
@@ -42,7 +42,8 @@ export interface Sbom {
 export function buildSbom(input: SbomInput): Sbom {
   const { packages, unreadable, distribution } = findPackages(input.layers)
   const described = packages.map(found => ({ found, component: describe(found, distribution) })).sort(inOrder)
-  const bom = new Models.Bom({ serialNumber: serialNumber(input.manifestDigest), metadata: metadata(input) })
+  const sorted = [...unreadable].sort((a, b) => compareBytewise(a.path, b.path) || a.layer - b.layer)
+  const bom = new Models.Bom({ serialNumber: serialNumber(input.manifestDigest), metadata: metadata(input, sorted) })
   for (const { found, component } of described) bom.components.add(model(found, component, input.layers))
   const components = described.map(({ component }) => component)
   return {
@@ -50,7 +51,7 @@ export function buildSbom(input: SbomInput): Sbom {
     specVersion: "1.6",
     components,
     byType: countTypes(components),
-    unreadable: [...unreadable].sort((a, b) => compareBytewise(a.path, b.path) || a.layer - b.layer),
+    unreadable: sorted,
   }
 }
 
@@ -123,8 +124,16 @@ function details(found: FoundPackage): Models.OptionalComponentProperties {
   }
 }
 
-function metadata({ manifestDigest, imageName = "image", platform, tool }: SbomInput): Models.Metadata {
+// In the SBOM itself, so that whoever has its bytes knows what it could not see.
+const unreadableProperty = ({ layer, path, because }: UnreadableDatabase) =>
+  new Models.Property(UNREADABLE_PROPERTY, [String(layer), path.toWellFormed(), because].join("\t"))
+
+function metadata(
+  { manifestDigest, imageName = "image", platform, tool }: SbomInput,
+  unreadable: readonly UnreadableDatabase[],
+): Models.Metadata {
   return new Models.Metadata({
+    properties: new Models.PropertyRepository(unreadable.map(unreadableProperty)),
     component: new Models.Component(Enums.ComponentType.Container, imageName, {
       bomRef: manifestDigest,
       version: manifestDigest,
