@@ -32,7 +32,7 @@ const distribution = (name: string, version: string, extra = "") =>
 
 const unreadableBy = (bytes: Uint8Array) => {
   const evidence = { sbom: { bytes, digest: digest("an SBOM") } } as StaticEvidence
-  return (criteria.get("signature-and-sbom")?.inspect?.(evidence) as { unreadable: unknown }).unreadable
+  return (criteria.get("signature-and-sbom")?.inspect?.(evidence) as { unreadable: unknown } | undefined)?.unreadable
 }
 
 const names = (sbom: Sbom) => sbom.components.map(({ name, version, layer }) => `${name} ${version} ${layer}`)
