@@ -16,14 +16,35 @@ export interface ArchiveMember {
 /**
  * Packs members, in the order given, into the only form that `unpackArchive` accepts: ustar (POSIX.1-1988) headers with
  * fixed mode, owner and time, in one gzip member. Equal input gives equal bytes on one zlib.
+ *
+ * @throws EvidenceError malformed-archive, limit-exceeded where `unpackArchive` would refuse the result
  */
 export async function packArchive(members: readonly ArchiveMember[], compression: Compression): Promise<Uint8Array> {
+  checkMembers(members)
   const chunks: Uint8Array[] = []
   for (const { path, bytes } of members) {
     chunks.push(header(path, bytes.length), bytes, new Uint8Array(padding(bytes.length)))
   }
   chunks.push(new Uint8Array(END_BLOCKS * BLOCK))
-  return gzip(concatBytes(chunks), compression)
+  const packed = await gzip(concatBytes(chunks), compression)
+  checkPacked(packed)
+  return packed
+}
+
+function checkMembers(members: readonly ArchiveMember[]): void {
+  if (members.length > limits.members) throw tooMuch(`the bundle has ${members.length} members`, limits.members)
+  const seen = new Set<string>()
+  let size = END_BLOCKS * BLOCK
+  for (const { path, bytes } of members) {
+    if (seen.has(path)) throw malformed(`duplicate member ${path}`)
+    seen.add(path)
+    size += BLOCK + bytes.length + padding(bytes.length)
+  }
+  if (size > limits.unpackedBytes) throw tooMuch(`the bundle has ${size} bytes unpacked`, limits.unpackedBytes)
+}
+
+function checkPacked(packed: Uint8Array): void {
+  if (packed.length > limits.packedBytes) throw tooMuch(`the bundle has ${packed.length} bytes`, limits.packedBytes)
 }
 
 /**
@@ -33,7 +54,7 @@ export async function packArchive(members: readonly ArchiveMember[], compression
  * @throws EvidenceError malformed-archive, limit-exceeded
  */
 export async function unpackArchive(packed: Uint8Array, compression: Compression): Promise<ArchiveMember[]> {
-  if (packed.length > limits.packedBytes) throw tooMuch(`the bundle has ${packed.length} bytes`, limits.packedBytes)
+  checkPacked(packed)
   const bytes = await gunzip(packed, compression)
   const members: ArchiveMember[] = []
   const seen = new Set<string>()

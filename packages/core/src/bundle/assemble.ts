@@ -2,7 +2,9 @@ import { PREDICATE_TYPE, STATEMENT_TYPE } from "../authenticate.js"
 import type { Compression } from "../compression.js"
 import { type Digest, digestOfHex, hexOfDigest, sha256Hex } from "../digest.js"
 import { compareBytewise } from "../encoding.js"
+import { EvidenceError } from "../errors.js"
 import { canonicalJsonBytes } from "../json.js"
+import { limits } from "../limits.js"
 import type { ManifestDocument, PredicateDocument, StatementDocument } from "../schema/documents.generated.js"
 import { assertDocument } from "../schema/validate.js"
 import { type ArchiveMember, packArchive } from "./archive.js"
@@ -28,12 +30,19 @@ export type PredicateFacts = Omit<KnownFields<PredicateDocument>, "schemaVersion
 // The schema lets later minor versions add fields, which shows as an index signature.
 type KnownFields<T> = { [K in keyof T as string extends K ? never : K]: T[K] }
 
-/** Lists the members in manifest.json and names it, the image and the submission in the statement. */
+/**
+ * Lists the members in manifest.json and names it, the image and the submission in the statement.
+ *
+ * @throws EvidenceError limit-exceeded where a reader would refuse a member for its size; schema-violation
+ */
 export async function assembleBundle(
   members: readonly NewMember[],
   facts: PredicateFacts,
   submission: Digest,
 ): Promise<UnsignedState> {
+  const large = members.find(({ bytes }) => bytes.length > limits.documentBytes)
+  if (large !== undefined)
+    throw new EvidenceError("limit-exceeded", `${large.path} is larger than ${limits.documentBytes} bytes`)
   const sorted = members.toSorted((a, b) => compareBytewise(a.path, b.path))
   const rows = await Promise.all(
     sorted.map(async ({ path, bytes, role, mediaType }) => ({

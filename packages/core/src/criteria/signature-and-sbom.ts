@@ -49,8 +49,8 @@ export const signatureAndSbom = defineStaticCriterion({
 
 interface CycloneDx {
   specVersion?: unknown
-  components?: { purl?: unknown }[]
-  metadata?: { properties?: { name?: unknown; value?: unknown }[] }
+  components?: ({ purl?: unknown } | null)[]
+  metadata?: { properties?: ({ name?: unknown; value?: unknown } | null)[] } | null
 }
 
 function parse(bytes: Uint8Array): CycloneDx {
@@ -61,28 +61,31 @@ function parse(bytes: Uint8Array): CycloneDx {
 function describeSbom(bytes: Uint8Array): Omit<NonNullable<Facts["sbom"]>, "digest"> {
   const { specVersion, components } = parse(bytes)
   const list = Array.isArray(components) ? components : []
-  const byType: Record<string, number> = {}
+  const byType = new Map<string, number>()
   for (const component of list) {
     const purl = typeof component?.purl === "string" ? component.purl : ""
     const type = /^pkg:([a-z][a-z0-9.+-]{0,31})\//.exec(purl)?.[1] ?? "other"
-    byType[type] = (byType[type] ?? 0) + 1
+    byType.set(type, (byType.get(type) ?? 0) + 1)
   }
   return {
     format: "CycloneDX",
     specVersion: typeof specVersion === "string" ? specVersion.slice(0, 8) : "?",
     components: list.length,
-    byType,
+    byType: Object.fromEntries(byType),
   }
 }
 
 function unreadableDatabases(bytes: Uint8Array): Facts["unreadable"] {
   const properties = parse(bytes).metadata?.properties
-  const values = (Array.isArray(properties) ? properties : []).filter(({ name }) => name === UNREADABLE_PROPERTY)
-  return values.slice(0, 64).map(({ value }) => {
-    const [layer, path, ...because] = String(value).split("\t")
-    return { layer: Number(layer) || 0, path: (path ?? "").slice(0, 8192), because: because.join(" ").slice(0, 512) }
+  const list = Array.isArray(properties) ? properties : []
+  const values = list.filter(property => property?.name === UNREADABLE_PROPERTY)
+  return values.slice(0, 64).map(property => {
+    const [layer, path, ...because] = String(property?.value).split("\t")
+    return { layer: layerNumber(layer), path: (path ?? "").slice(0, 8192), because: because.join(" ").slice(0, 512) }
   })
 }
+
+const layerNumber = (text: string | undefined): number => (/^\d{1,3}$/.test(text ?? "") ? Number(text) : 0)
 
 const describe = ({ path, layer, because }: Facts["unreadable"][number]): JudgedPart => ({
   id: "unreadable-database",

@@ -18,7 +18,9 @@ export const escapeMarkdown = (text: string): string =>
   escapeTerminal(text)
     // A colon makes links (https://, mailto:) and emoji, but not before a space.
     .replace(/[^A-Za-z0-9 ,.:/;=%()'"\u00a0-\u{10ffff}-]|:(?! )/gu, char => `&#${char.codePointAt(0)};`)
-    .replace(/www\./gi, match => `${match.slice(0, -1)}&#46;`)
+    // GitHub looks for mentions, references and addresses after references to characters are decoded: an unseen space
+    // inside is what stops it.
+    .replace(/&#(?:35|64);|&#58;(?=\/\/)|\b(?:www\.|gh-(?=\d))/gi, match => `${match}&#8203;`)
     // A digit or dash and what follows could begin a list or a rule at the start of a line.
     .replace(/^(\s*)([-=]|\d+[.)])/, (_, space: string, marker: string) => `${space}&#8203;${marker}`)
 
