@@ -2,6 +2,8 @@ import { main } from "./main.js"
 
 const interruption = new AbortController()
 for (const name of ["SIGINT", "SIGTERM", "SIGHUP"] as const) process.once(name, () => interruption.abort())
+// Whoever reads is gone (a closed pipe, a closed terminal): stop, clean up, and say nothing more.
+for (const stream of [process.stdout, process.stderr]) stream.on("error", () => interruption.abort())
 
 process.exitCode = await main(process.argv.slice(2), {
   stdout: text => process.stdout.write(text),

@@ -1,4 +1,3 @@
-import ora from "ora"
 import type { World } from "./world.js"
 
 export const PROGRESS_MODES = ["auto", "tty", "plain", "json", "none"] as const
@@ -48,13 +47,27 @@ const SHOW: Readonly<Record<Exclude<ProgressMode, "auto">, (stderr: (text: strin
         `${JSON.stringify({ step: title, state: failed ? "failed" : "done", seconds: Number(seconds.toFixed(3)) })}\n`,
       )
   },
-  // The spinner must not take Ctrl-C or the keyboard: the run cleans up by itself.
-  tty: () => (title, estimate) => {
-    const spinner = ora({ text: `${title}${about(estimate)}`, discardStdin: false }).start()
-    return (failed, seconds) => {
-      const line = `${title}  ${took(seconds)}`
-      if (failed) spinner.fail(line)
-      else spinner.succeed(line)
+  tty: redrawn,
+}
+
+const TICK_MS = 1000
+const CLEAR_LINE = "\r\u001b[2K"
+const WIDTH = 79
+
+// Ours, because the known spinner counts lines by the terminal's width and never ends where that is 0. One line of less
+// than 80 columns, drawn again each second, needs no width.
+function redrawn(stderr: (text: string) => void): Show {
+  return (title, estimate) => {
+    const started = performance.now()
+    const draw = () => {
+      const seconds = Math.floor((performance.now() - started) / 1000)
+      stderr(`${CLEAR_LINE}${`${title}${about(estimate)}  ${seconds} s`.slice(0, WIDTH)}`)
     }
-  },
+    draw()
+    const timer = setInterval(draw, TICK_MS).unref()
+    return (failed, seconds) => {
+      clearInterval(timer)
+      stderr(`${CLEAR_LINE}${title}: ${failed ? "failed" : "done"} after ${took(seconds)}\n`)
+    }
+  }
 }

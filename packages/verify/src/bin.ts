@@ -1,8 +1,17 @@
 import { main } from "./main.js"
 
-process.exitCode = await main(process.argv.slice(2), {
+// A closed pipe (`| head`) is no reason for a stack trace. An acceptance that could not be printed was not reported.
+let isUnread = false
+for (const stream of [process.stdout, process.stderr])
+  stream.on("error", () => {
+    isUnread = true
+    process.exitCode ||= 1
+  })
+
+const exitCode = await main(process.argv.slice(2), {
   stdout: text => process.stdout.write(text),
   stderr: text => process.stderr.write(text),
   stdin: () => process.stdin,
   now: () => new Date(),
 })
+process.exitCode = exitCode === 0 && isUnread ? 1 : exitCode
