@@ -1,8 +1,9 @@
 import type { BoundEvidence } from "./bind.js"
-import type { CatalogueRow, Criterion, JudgeContext, Judgement } from "./criteria/criterion.js"
+import type { CatalogueRow, Criterion, JudgeContext, JudgedPart, Judgement } from "./criteria/criterion.js"
 import { catalogue, isJudged } from "./criteria/index.js"
 import { judgeCriterion, type Observations } from "./judge.js"
 import { type Requirement, requirementOf } from "./policy.js"
+import { shorten } from "./report/escape.js"
 import type { PolicyDocument, ReportDocument } from "./schema/documents.generated.js"
 import type { Declaration } from "./submission/declaration.js"
 
@@ -60,14 +61,30 @@ function toFinding(
     outcome: judgement.outcome,
     assurance,
     skippedByContributor,
-    because: judgement.because,
-    remedy: judgement.remedy,
+    because: shorten(judgement.because, TEXT_CHARACTERS),
+    remedy: shorten(judgement.remedy, TEXT_CHARACTERS),
     observed: judgement.observed,
     threshold: requirement.thresholds,
-    parts: judgement.parts.map(part => ({ ...part, assurance })),
+    parts: judgement.parts.map(part => toPart(part, assurance)),
     upstream: [...row.upstream],
   }
 }
+
+// Names, paths and instructions are of any length; the report's fields are not (schemas/report.json).
+const TEXT_CHARACTERS = 8192
+const ID_CHARACTERS = 128
+
+const toPart = (
+  { id, outcome, because, remedy, where }: JudgedPart,
+  assurance: Assurance,
+): Finding["parts"][number] => ({
+  id: shorten(id, ID_CHARACTERS),
+  outcome,
+  assurance,
+  because: shorten(because, TEXT_CHARACTERS),
+  remedy: shorten(remedy, TEXT_CHARACTERS),
+  where,
+})
 
 /** Fails closed: what is required and did not pass rejects, whatever the reason. */
 export const isAccepted = (findings: readonly Finding[]): boolean =>

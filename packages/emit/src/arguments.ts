@@ -156,6 +156,8 @@ const parser = (version: string) =>
     .strictOptions()
     .exitProcess(false)
     .showHelpOnFail(false)
+    // A folder called 1e3 is not 1000.
+    .parserConfiguration({ "parse-positional-numbers": false })
     .wrap(80)
 
 type Raw = Awaited<ReturnType<ReturnType<typeof parser>["parseAsync"]>>

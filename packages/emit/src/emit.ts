@@ -1,4 +1,5 @@
-import { lstat } from "node:fs/promises"
+import { lstat, stat } from "node:fs/promises"
+import { dirname } from "node:path"
 import {
   assembleBundle,
   buildCheckReport,
@@ -66,7 +67,7 @@ export async function emitEvidence(told: EmitArguments, world: World, toolVersio
     catalogue.map(row => row.id),
   )
   const plan = await planSigning(told.signing, world.env)
-  await demandFree(outputOf(told, plan), told.force)
+  await demandWritable(outputOf(told, plan), told.force)
   if (told.imageOutput !== undefined) await demandFree(told.imageOutput, told.force)
   const progress = startProgress(told.progress, world)
   const tools = {
@@ -190,8 +191,16 @@ async function finish(
   }
 }
 
+/** Before the work, not after it. @throws EvidenceError usage where the bundle could not be written to `path` */
+export async function demandWritable(path: string, force: boolean): Promise<void> {
+  const folder = dirname(path)
+  if ((await stat(folder).catch(() => undefined))?.isDirectory() !== true)
+    throw new EvidenceError("usage", `${path} cannot be written: there is no folder ${folder}`)
+  await demandFree(path, force)
+}
+
 /** @throws EvidenceError usage where `path` exists and may not be replaced */
-export async function demandFree(path: string, force: boolean): Promise<void> {
+async function demandFree(path: string, force: boolean): Promise<void> {
   if (force || (await lstat(path).catch(() => undefined)) === undefined) return
   throw new EvidenceError("usage", `${path} exists`, { hint: "Choose another name, or replace it with --force." })
 }

@@ -1,7 +1,7 @@
 import { EvidenceError, limits, packSigned, readBundle, readStatement, sha256Hex } from "@envidence/core"
 import { nodeCompression, readBoundedFile, writeFileAtomically } from "@envidence/oci"
 import type { EmitArguments } from "./arguments.js"
-import { demandFree, type WrittenBundle } from "./emit.js"
+import { demandWritable, type WrittenBundle } from "./emit.js"
 import { startProgress } from "./progress.js"
 import { planSigning, SIGNING_HINT } from "./signing.js"
 import type { World } from "./world.js"
@@ -11,7 +11,7 @@ export async function signBundle(told: EmitArguments, world: World): Promise<Wri
   const plan = await planSigning(told.signing, world.env)
   if (plan.kind !== "sign")
     throw new EvidenceError("signing-not-chosen", "nobody said how to sign", { hint: SIGNING_HINT })
-  await demandFree(told.output, told.force)
+  await demandWritable(told.output, told.force)
   const bundle = await readBundle(await readBoundedFile(told.input, limits.packedBytes), nodeCompression)
   const { statement } = bundle
   if (statement === null) throw new EvidenceError("usage", `${told.input} is signed already`)

@@ -135,7 +135,8 @@ const parser = (version: string) =>
     .strictOptions()
     .exitProcess(false)
     .showHelpOnFail(false)
-    .parserConfiguration({ "boolean-negation": false })
+    // A bundle called 1e3 is not 1000.
+    .parserConfiguration({ "boolean-negation": false, "parse-positional-numbers": false })
     .wrap(80)
 
 type Raw = Awaited<ReturnType<ReturnType<typeof parser>["parseAsync"]>>

@@ -49,10 +49,19 @@ async function run(told: VerifyArguments, world: World): Promise<number> {
       for (const { format, file } of told.reports) {
         const text = renderReport(report, format)
         if (file === null) world.stdout(text)
-        else await writeFileAtomically(file, text)
+        else await writeReport(file, text)
       }
       return report.exitCode
     }
+  }
+}
+
+async function writeReport(file: string, text: string): Promise<void> {
+  try {
+    await writeFileAtomically(file, text)
+  } catch (cause) {
+    const because = (cause as { code?: unknown } | null)?.code ?? cause
+    throw new EvidenceError("usage", `the report cannot be written to ${file}: ${String(because)}`, { cause })
   }
 }
 

@@ -2,6 +2,7 @@ import { pathInRoot } from "../image/inventory.js"
 import { isWhiteout, Overlay } from "../image/overlay.js"
 import { residueOf } from "../image/residue.js"
 import type { ImageView } from "../image/view.js"
+import { clipText } from "../json-differences.js"
 import { defineStaticCriterion, type FactsOf, fail, type JudgedPart, pass, shortInstruction } from "./criterion.js"
 import { atMost } from "./threshold.js"
 
@@ -9,6 +10,7 @@ type Facts = FactsOf<"MultiStageHygieneObservation">
 type Residue = Facts["residues"][number]
 
 const LISTED = 500
+const INSTRUCTION_CHARACTERS = 4096
 
 export const multiStageHygiene = defineStaticCriterion({
   id: "multi-stage-hygiene",
@@ -60,7 +62,8 @@ function findResidues(image: ImageView): Facts {
         files: 0,
         bytes: 0,
         hidden: true,
-        instruction,
+        // A RUN may be of any length; the document's field is not.
+        instruction: instruction === null ? null : clipText(instruction, INSTRUCTION_CHARACTERS),
       }
       // A folder counts as deleted later only if all that was found in it is.
       const hidden = known.hidden && overlay.hides(layer, path)

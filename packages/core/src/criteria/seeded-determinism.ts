@@ -106,7 +106,8 @@ const firstOfEachField = (differences: Facts["differences"]): Facts["differences
   differences.filter(({ pointer }, i) => differences.findIndex(other => other.pointer === pointer) === i)
 
 const describe = ({ seed, frame, pointer, first, second }: Facts["differences"][number]): JudgedPart => ({
-  id: pointer,
+  // Episodes of other lengths differ in a whole frame, which no pointer names.
+  id: pointer === "" ? "frame" : pointer,
   outcome: "fail",
   because: `seed ${seed}, frame ${frame}: ${pointer} was ${first}, then ${second}`,
   remedy: "derive this field from the seed given to reset",

@@ -24,6 +24,6 @@ export const escapeMarkdown = (text: string): string =>
     // A digit or dash and what follows could begin a list or a rule at the start of a line.
     .replace(/^(\s*)([-=]|\d+[.)])/, (_, space: string, marker: string) => `${space}&#8203;${marker}`)
 
-/** Cut to `length` characters, with a mark that it was. */
+/** Cut to `length` UTF-16 units, with a mark that it was; no half of a surrogate pair is left. */
 export const shorten = (text: string, length: number): string =>
-  text.length <= length ? text : `${text.slice(0, length - 1)}…`
+  text.length <= length ? text : `${text.slice(0, length - 1).replace(/[\ud800-\udbff]$/, "")}…`

@@ -8,8 +8,12 @@ import { type Finding, isAccepted } from "../rejudge.js"
 import type { PolicyDocument, ReportDocument } from "../schema/documents.generated.js"
 import type { Signer } from "../signer.js"
 import type { Declaration } from "../submission/declaration.js"
+import { shorten } from "./escape.js"
 
 export type Report = ReportDocument
+
+// A message may name a path of any length.
+const MESSAGE_CHARACTERS = 8192
 
 export const REPORT_SCHEMA = "https://envidence.dev/schemas/v1/report.json"
 
@@ -44,10 +48,13 @@ export async function buildReport(facts: ReportFacts): Promise<Report> {
     catalogue: { version: CATALOGUE_VERSION, digest: await catalogueDigest() },
     challenge: describeChallenge(facts),
     trustedRoot: facts.trustedRootSha256 === null ? null : { sha256: facts.trustedRootSha256 },
-    bindings: [...(bound?.bindings ?? facts.bindings ?? [])],
+    bindings: (bound?.bindings ?? facts.bindings ?? []).map(binding => ({
+      ...binding,
+      because: shorten(binding.because, MESSAGE_CHARACTERS),
+    })),
     findings,
     honesty: honestyOf(facts, findings),
-    error: error === undefined ? null : { code: error.code, message: error.message },
+    error: error === undefined ? null : { code: error.code, message: shorten(error.message, MESSAGE_CHARACTERS) },
   }
 }
 
@@ -69,9 +76,15 @@ function verdictOf(error: EvidenceError | undefined, accepted: boolean): Report[
 }
 
 const titleOf = ({ name, version }: Declaration, submission: string): string =>
-  [name ?? "unnamed", version, submission === "" ? "" : `at ${submission.replace("sha256:", "").slice(0, 12)}`]
+  [
+    shorten(name ?? "unnamed", TITLE_CHARACTERS),
+    shorten(version ?? "", TITLE_CHARACTERS),
+    submission === "" ? "" : `at ${submission.replace("sha256:", "").slice(0, 12)}`,
+  ]
     .filter(Boolean)
     .join(" ")
+
+const TITLE_CHARACTERS = 200
 
 function describeBundle(
   bundle: UntrustedBundle,

@@ -22,5 +22,7 @@ export function wrapBeside(label: string, text: string, column: number, width = 
 
 function breakWord(word: string, width: number): string[] {
   if (word.length <= width) return [word]
-  return [word.slice(0, width), ...breakWord(word.slice(width), width)]
+  // Not between the halves of a surrogate pair.
+  const end = /[\ud800-\udbff]/.test(word[width - 1] ?? "") ? width - 1 : width
+  return [word.slice(0, end), ...breakWord(word.slice(end), width)]
 }

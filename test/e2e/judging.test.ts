@@ -1,0 +1,218 @@
+// Evidence in order about an environment that does not meet the policy: exit code 3, and the finding says why.
+import { builtInPolicies, canonicalJson, type Report } from "@envidence/core"
+import { afterAll, describe, expect, test } from "vitest"
+import { expectVerdict } from "../bundles/expectations.ts"
+import { newFixture } from "../bundles/fixture.ts"
+import { honestLabels, honestLayers } from "../bundles/image.ts"
+import { rewriteObservation } from "../bundles/rewrite.ts"
+import { signState } from "../bundles/signing.ts"
+import { buildState, removeFolders, type StateOptions } from "../bundles/state.ts"
+import { honestFiles } from "../bundles/submission.ts"
+import { verify, writeTemporary } from "../bundles/verifying.ts"
+
+const { state, key, keyFile, bundle, args } = await newFixture()
+afterAll(removeFolders)
+
+const required = Object.keys(builtInPolicies.demo.criteria)
+const finding = (report: Report, id: string) => report.findings.find(candidate => candidate.id === id)
+
+async function judge(options: StateOptions, policy = "demo"): Promise<Report> {
+  const failing = await buildState(options)
+  const told = ["--key", keyFile, "--image-digest", failing.imageDigest, "--policy", policy]
+  return expectVerdict(await verify(await signState(failing, key), told), 3)
+}
+
+const yaml = (change: (text: string) => string) => ({
+  files: { ...honestFiles, "openenv.yaml": change(honestFiles["openenv.yaml"] ?? "") },
+})
+const layered = (layer: Record<string, string>) => ({
+  layers: [...honestLayers, layer],
+  history: ["", "", "", "/bin/sh -c #(nop) COPY dir:3 in /app "],
+})
+const withRun = (change: (run: Record<string, unknown>) => unknown) => ({
+  observe: {
+    "seeded-determinism": (facts: { runs: Record<string, unknown>[] }) => ({
+      ...facts,
+      runs: facts.runs.map((run, i) => (i === 3 ? change(run) : run)),
+    }),
+  },
+})
+
+describe("one criterion fails, and no other", () => {
+  const cases: readonly [string, string, StateOptions, RegExp][] = [
+    ["oci-labels", "a label is missing", { labels: without("org.opencontainers.image.source") }, /image\.source/],
+    [
+      "oci-labels",
+      "a label is blank",
+      { labels: { ...honestLabels, "org.opencontainers.image.source": " " } },
+      /source/,
+    ],
+    ["multi-stage-hygiene", "a .git folder", layered({ "app/.git/config": "[core]\n" }), /layer 3 app\/\.git.*vcs/],
+    ["multi-stage-hygiene", "an .env file", layered({ "app/.env": "TOKEN=x\n" }), /layer 3 app\/\.env/],
+    ["multi-stage-hygiene", "a compiler", layered({ "usr/bin/gcc": "ELF" }), /layer 3 usr\/bin\/gcc/],
+    ["resource-declarations", "no cpu", yaml(text => text.replace(/ +cpu: 1\n/, "")), /`cpu` is not declared/],
+    [
+      "resource-declarations",
+      "too much",
+      yaml(text => text.replace("memory_mb: 256", "memory_mb: 999999999")),
+      /line 8/,
+    ],
+    ["resource-declarations", "text for a number", yaml(text => text.replace("cpu: 1", "cpu: many")), /not a number/],
+    ["resource-declarations", "broken YAML", yaml(() => "name: [\n"), /not YAML/],
+    ["signature-and-sbom", "no packages", { layers: honestLayers.slice(1) }, /0 components/],
+    ["signature-and-sbom", "a database that cannot be read", layered({ "var/lib/rpm/rpmdb.sqlite": "x" }), /rpmdb/],
+    [
+      "reproducible-build",
+      "two builds differ",
+      {
+        observe: {
+          "reproducible-build": facts => ({
+            ...facts,
+            builds: [facts.builds[0], { ...facts.builds[1], manifestDigest: `sha256:${"0".repeat(64)}` }],
+            differences: [
+              { layer: 1, path: "app/server.pyc", cause: "mtime", first: "1", second: "2", instruction: "RUN make" },
+            ],
+          }),
+        },
+      },
+      /layer 1 app\/server\.pyc/,
+    ],
+    [
+      "reproducible-build",
+      "one build",
+      { observe: { "reproducible-build": facts => ({ ...facts, builds: facts.builds.slice(0, 1) }) } },
+      /1 builds were compared/,
+    ],
+    [
+      "reproducible-build",
+      "builds of another image",
+      {
+        observe: {
+          "reproducible-build": facts => ({
+            ...facts,
+            builds: facts.builds.map((build: object) => ({ ...build, manifestDigest: `sha256:${"1".repeat(64)}` })),
+          }),
+        },
+      },
+      /did not give the judged image/,
+    ],
+    [
+      "seeded-determinism",
+      "a trace differs",
+      withRun(run => ({ ...run, trace: "0".repeat(64) })),
+      /two different episodes/,
+    ],
+    [
+      "seeded-determinism",
+      "one observation for all seeds",
+      {
+        observe: {
+          "seeded-determinism": facts => ({
+            ...facts,
+            runs: facts.runs.map((run: object) => ({ ...run, first: "0".repeat(64) })),
+          }),
+        },
+      },
+      /one and the same first observation/,
+    ],
+    ["seeded-determinism", "seeds of its own choice", withRun(run => ({ ...run, seed: 123_456 })), /seed 123456/],
+  ]
+  test.each(cases)("%s: %s", async (id, _, options, because) => {
+    const report = await judge(options)
+    const found = finding(report, id)
+    expect(found?.outcome).toBe("fail")
+    expect(`${found?.because} ${found?.parts.map(part => part.because).join(" ")}`).toMatch(because)
+    expect(found?.remedy).not.toBe("")
+    const others = required.filter(other => other !== id).map(other => finding(report, other)?.outcome)
+    expect(others).toEqual(others.map(() => "pass"))
+  })
+})
+
+describe("one criterion is unmeasured", () => {
+  test.each(required)("%s, skipped by the contributor", async id => {
+    const found = finding(await judge({ skip: [id] }), id)
+    expect(found).toMatchObject({ outcome: "unmeasured", assurance: "missing", skippedByContributor: true })
+    expect(found?.because).toBe("skipped by the contributor")
+  })
+  test("not observable on that machine", async () => {
+    const found = finding(await judge({ notObserved: { "seeded-determinism": "no KVM" } }), "seeded-determinism")
+    expect(found).toMatchObject({ outcome: "unmeasured", skippedByContributor: false })
+    expect(found?.because).toContain("no KVM")
+  })
+  test("too few seeds", async () => {
+    const few = (facts: { runs: object[] }) => ({ ...facts, runs: facts.runs.slice(0, 8) })
+    const found = finding(await judge({ observe: { "seeded-determinism": few } }), "seeded-determinism")
+    expect(found).toMatchObject({ outcome: "unmeasured", assurance: "missing" })
+  })
+  test("no fresh container", async () => {
+    const found = finding(await judge(withRun(run => ({ ...run, container: 0, session: 2 }))), "seeded-determinism")
+    expect([found?.outcome, found?.because]).toEqual(["unmeasured", expect.stringContaining("a fresh container")])
+  })
+  test("no episode had a step", async () => {
+    expect(finding(await judge(withRun(run => ({ ...run, steps: 0 }))), "seeded-determinism")?.outcome).toBe(
+      "unmeasured",
+    )
+  })
+  test.each(["oci-labels", "seeded-determinism"])("%s, observed by a newer version", async id => {
+    const newer = rewriteObservation(state, id, observation => {
+      observation.revision = 9
+      observation.facts = { novelty: true }
+    })
+    const report = expectVerdict(await verify(await signState(newer, key), args), 3)
+    expect(finding(report, id)).toMatchObject({ outcome: "unmeasured", assurance: "missing" })
+    expect(finding(report, id)?.because).toContain("update")
+  })
+  test("what this version cannot observe, under the default policy", async () => {
+    const report = expectVerdict(await verify(bundle, [...args.slice(0, -1), "default"]), 3)
+    expect(finding(report, "periodic-learnability")).toMatchObject({ required: true, outcome: "unmeasured" })
+    expect(finding(report, "gpu-workload")).toMatchObject({ required: false })
+  })
+})
+
+describe("the verifier's policy", () => {
+  const policy = (criteria: object) =>
+    writeTemporary("policy.json", canonicalJson({ id: "hub", version: "1", criteria }))
+
+  test("asks for more than the contributor's", async () => {
+    const thresholds = { required: [...Object.keys(honestLabels), "org.opencontainers.image.vendor"] }
+    const stricter = policy({ "oci-labels": { required: true, thresholds } })
+    const report = expectVerdict(await verify(bundle, [...args.slice(0, -1), stricter]), 3)
+    expect(finding(report, "oci-labels")?.because).toContain("vendor")
+  })
+  test("lets fail what it does not require, and shows it", async () => {
+    const failing = await buildState({ labels: {} })
+    const lax = policy({ "multi-stage-hygiene": { required: true } })
+    const told = ["--key", keyFile, "--image-digest", failing.imageDigest, "--policy", lax]
+    const report = expectVerdict(await verify(await signState(failing, key), told), 0)
+    expect(finding(report, "oci-labels")).toMatchObject({ outcome: "fail", required: false })
+  })
+  test("requires on a condition over what the submission declares", async () => {
+    const conditional = policy({
+      "oci-labels": { required: true },
+      "gpu-workload": { requiredWhen: "submission.gpus > 0" },
+    })
+    expectVerdict(await verify(bundle, [...args.slice(0, -1), conditional]), 0)
+    const gpu = await judge(
+      yaml(text => text.replace("gpus: 0", "gpus: 1")),
+      conditional,
+    )
+    expect(finding(gpu, "gpu-workload")).toMatchObject({ required: true, outcome: "unmeasured" })
+    expect(finding(gpu, "gpu-workload")?.requiredBecause).toContain("submission.gpus > 0: it is 1")
+  })
+  test("whose condition nobody declares is in force", async () => {
+    const conditional = policy({
+      "oci-labels": { required: true },
+      "gpu-workload": { requiredWhen: "submission.cpu > 99" },
+    })
+    const report = await judge(
+      yaml(text => text.replace(/ +cpu: 1\n/, "")),
+      conditional,
+    )
+    expect(finding(report, "gpu-workload")).toMatchObject({ required: true })
+  })
+})
+
+function without(label: string): Record<string, string> {
+  const { [label]: _, ...others } = honestLabels
+  return others
+}
