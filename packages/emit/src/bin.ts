@@ -1,7 +1,12 @@
 import { main } from "./main.js"
 
 const interruption = new AbortController()
-for (const name of ["SIGINT", "SIGTERM", "SIGHUP"] as const) process.once(name, () => interruption.abort())
+for (const name of ["SIGINT", "SIGTERM", "SIGHUP"] as const)
+  process.on(name, () => {
+    // Who asks twice does not want to wait for the cleaning up: the next run does it.
+    if (interruption.signal.aborted) process.exit(1)
+    interruption.abort()
+  })
 // Whoever reads is gone (a closed pipe, a closed terminal): stop, clean up, and say nothing more.
 for (const stream of [process.stdout, process.stderr]) stream.on("error", () => interruption.abort())
 

@@ -1,4 +1,4 @@
-import { mkdtemp, readFile, rm, writeFile } from "node:fs/promises"
+import { readFile, writeFile } from "node:fs/promises"
 import { join } from "node:path"
 import { type Declaration, EvidenceError } from "@envidence/core"
 import type { EmitArguments } from "./arguments.js"
@@ -11,7 +11,7 @@ import { defaultSourceDateEpoch, environmentDefaults, type Lab, type LabImage } 
 import { readLayoutIdentity } from "./lab/layout.js"
 import type { Log } from "./lab/log.js"
 import type { Progress } from "./progress.js"
-import { type StagedSubmission, stageSubmission } from "./submission.js"
+import { demandFolder, type StagedSubmission, stageSubmission } from "./submission.js"
 import type { World } from "./world.js"
 
 /** A submission with its image, on an engine that is open. */
@@ -31,7 +31,7 @@ export interface RunTools {
 }
 
 /**
- * Stages the submission, opens the engine, builds or imports the image and reads it; then lets `work` observe. Whatever
+ * Opens the engine, stages the submission, builds or imports the image and reads it; then lets `work` observe. Whatever
  * happens, nothing of it stays but what the checkpoint keeps.
  *
  * @throws EvidenceError as its parts do; interrupted on Ctrl-C
@@ -42,14 +42,14 @@ export async function withRun<T>(
   { progress, log, openCheckpoint }: RunTools,
   work: (run: Run, checkpoint: Checkpoint) => Promise<T>,
 ): Promise<T> {
-  const folder = await mkdtemp(join(world.temporaryDirectory, "envidence-run-"))
+  await demandFolder(told.input)
   let engine: Engine | undefined
   try {
-    const submission = await progress.step("staging the submission", 1, () =>
-      stageSubmission(told.input, join(folder, "context")),
-    )
-    const checkpoint = await openCheckpoint(submission)
     engine = await progress.step("opening the container engine", 2, () => open(told, world, log))
+    // In the lab's own folder, which is removed even after this process was killed.
+    const folder = join(engine.workDirectory, "submission")
+    const submission = await progress.step("staging the submission", 1, () => stageSubmission(told.input, folder))
+    const checkpoint = await openCheckpoint(submission)
     const lab = { ...labOf(submission, told, world, log), engine }
     const image = await obtainImage(lab, told, checkpoint, progress)
     const read = await progress.step("reading every layer", 5, () =>
@@ -60,7 +60,6 @@ export async function withRun<T>(
     throw world.signal.aborted ? new EvidenceError("interrupted", "interrupted", { cause: error }) : error
   } finally {
     await engine?.close()
-    await rm(folder, { recursive: true, force: true })
   }
 }
 

@@ -29,10 +29,9 @@ const DOCKERFILES = ["server/Dockerfile", "Dockerfile"]
 /**
  * Copies exactly the files that the submission's digest covers to `destination`.
  *
- * @throws EvidenceError input-not-found, invalid-submission
+ * @throws EvidenceError invalid-submission
  */
 export async function stageSubmission(directory: string, destination: string): Promise<StagedSubmission> {
-  await demandDirectory(directory)
   const draft = readDeclaration(await readTexts(directory, DECLARATIONS))
   const dockerfile = await chooseDockerfile(directory, draft)
   const files = await stageBuildContext(directory, destination, { dockerfile })
@@ -61,7 +60,8 @@ async function restage(source: string, target: string, dockerfile: string, diges
   })
 }
 
-async function demandDirectory(directory: string): Promise<void> {
+/** @throws EvidenceError input-not-found */
+export async function demandFolder(directory: string): Promise<void> {
   const found = await lstat(directory).catch(() => undefined)
   if (found === undefined) throw new EvidenceError("input-not-found", `${directory} does not exist`)
   if (!found.isDirectory()) throw new EvidenceError("input-not-found", `${directory} is not a folder`)
