@@ -1,5 +1,5 @@
 import { type AuthenticatedBundle, subjectDigest } from "./authenticate.js"
-import { type BundleMember, membersOfRole } from "./bundle/reader.js"
+import { type BundleMember, membersOfRole, type UntrustedBundle } from "./bundle/reader.js"
 import type { EvidenceSource, JudgeContext, StaticEvidence } from "./criteria/criterion.js"
 import { catalogue, criteria } from "./criteria/index.js"
 import { type Digest, digestOfHex, sha256Digest, sha256Hex } from "./digest.js"
@@ -7,13 +7,13 @@ import { encodeUtf8 } from "./encoding.js"
 import { deriveSeeds } from "./environment/seeds.js"
 import { EvidenceError } from "./errors.js"
 import { parseInventory } from "./image/inventory.js"
-import { buildImageView } from "./image/manifest.js"
+import { buildImageView, parseImageIndex } from "./image/manifest.js"
 import type { ImageView, InventoryEntry } from "./image/view.js"
 import { canonicalJson, canonicalJsonBytes } from "./json.js"
 import { judgeCriterion, type NotObserved, type Observations } from "./judge.js"
 import { policyDigest, requirementOf, thresholdViolation } from "./policy.js"
 import type { ReportDocument } from "./schema/documents.generated.js"
-import { readDeclaration } from "./submission/declaration.js"
+import { declarationFiles, readDeclaration } from "./submission/declaration.js"
 import { submissionDigest } from "./submission/digest.js"
 
 export type Binding = ReportDocument["bindings"][number]
@@ -209,8 +209,21 @@ async function bindImage(authenticated: AuthenticatedBundle, own: OwnReading): P
   })
   if (predicate.image.configDigest !== image.configDigest) throw broken("the predicate names another image config")
   if (predicate.image.platform !== image.platform) throw broken("the predicate names another platform")
+  bindIndex(authenticated, image)
   if (own.layers !== undefined) compareInventories(image, own.layers)
   return image
+}
+
+function bindIndex({ bundle, predicate }: AuthenticatedBundle, image: ImageView): void {
+  const [index, ...others] = membersOfRole(bundle, "image-index")
+  const digest = index === undefined ? null : digestOfHex(index.sha256)
+  if (others.length > 0 || predicate.image.indexDigest !== digest)
+    throw broken("the predicate names another image index")
+  if (predicate.image.judgedPlatforms.join() !== image.platform)
+    throw broken("the predicate names platforms that nobody judged")
+  if (index === undefined) return
+  const listed = parseImageIndex(index.bytes).manifests.some(manifest => manifest.digest === image.manifestDigest)
+  if (!listed) throw broken("image/index.json does not list the image")
 }
 
 const layerIndex = (path: string): number => Number(/\/(\d+)\.jsonl$/.exec(path)?.[1] ?? -1)
@@ -240,6 +253,10 @@ async function bindTexts({ bundle }: AuthenticatedBundle): Promise<void> {
     if (row === undefined || row.sha256 !== (await sha256Hex(encodeUtf8(text))))
       throw broken(`the text of ${path} in submission.json is not the file that it lists`)
   }
+  // Without its text, what a declaration asks for would count as not asked.
+  const told = new Set(bundle.submission.texts.map(({ path }) => path))
+  const untold = declarationFiles.find(path => rows.has(path) && rows.get(path)?.kind !== "symlink" && !told.has(path))
+  if (untold !== undefined) throw broken(`submission.json lists ${untold} and leaves out its text`)
 }
 
 async function bindSnapshot(authenticated: AuthenticatedBundle): Promise<void> {
@@ -259,7 +276,9 @@ async function bindPolicy({ predicate, bundle }: AuthenticatedBundle): Promise<v
   const { policy } = bundle
   if (policy.id !== id || policy.version !== version || (await policyDigest(policy)) !== digest)
     throw broken("the predicate names another policy than policy.json")
-  const loose = thresholdViolation(policy)
+  // Another revision may have other thresholds; nothing is judged by them here.
+  const ours = new Set(predicate.criteria.filter(isOwnRevision).map(row => row.id))
+  const loose = thresholdViolation(policy, id => ours.has(id))
   if (loose !== undefined) throw broken(`policy.json: ${loose}`)
 }
 
@@ -288,6 +307,7 @@ async function bindObservations(authenticated: AuthenticatedBundle, evidence: St
     )
       throw broken(`the predicate names another observation of ${id}`)
     checkDerivation(id, observation, evidence)
+    checkArtifact(id, observation.facts, bundle)
   }
   const absent = predicate.criteria.find(row => row.observation !== null && !bundle.observations.has(row.id))
   if (absent !== undefined) throw broken(`the observation of ${absent.id} that the predicate names is not there`)
@@ -302,6 +322,15 @@ async function bindObservations(authenticated: AuthenticatedBundle, evidence: St
   return { observations: bundle.observations, notObserved }
 }
 
+// What an observation points at is the file that is there.
+function checkArtifact(id: string, facts: unknown, bundle: UntrustedBundle): void {
+  const { transcript } = facts as { transcript?: { path?: unknown; sha256?: unknown } | null }
+  if (transcript == null) return
+  const member = bundle.members.get(String(transcript.path))
+  if (member?.role !== "artifact" || member.sha256 !== transcript.sha256)
+    throw broken(`the observation of ${id} points at an artifact that is not there`)
+}
+
 // A static observation is a function of the bundle's own bytes: whoever states another result lies.
 function checkDerivation(
   id: string,
@@ -314,6 +343,9 @@ function checkDerivation(
     throw new EvidenceError("observation-disagrees", `the observation of ${id} is not what the bundle's own bytes give`)
 }
 
+const isOwnRevision = ({ id, revision }: { id: string; revision: number }): boolean =>
+  (criteria.get(id)?.revision ?? 0) === revision
+
 function recomputePreviews(
   { predicate, bundle }: AuthenticatedBundle,
   { declaration }: StaticEvidence,
@@ -324,7 +356,7 @@ function recomputePreviews(
   for (const { id, revision, preview } of predicate.criteria) {
     const row = rows.get(id)
     // Another revision judges other facts: what it previewed cannot be repeated here, and it will be unmeasured.
-    if (row === undefined || (criteria.has(id) ? criteria.get(id)?.revision : 0) !== revision) continue
+    if (row === undefined || !isOwnRevision({ id, revision })) continue
     const requirement = requirementOf(bundle.policy, id, declaration)
     const { outcome } = judgeCriterion(row, observations, requirement, { ...context, signature: "to-be-signed" })
     if (outcome !== preview)
@@ -343,10 +375,13 @@ function imageFromSource({ predicate }: AuthenticatedBundle): Binding {
 }
 
 // An index may offer images that nobody judged to those who pull for another platform.
-function judgedPlatforms({ predicate }: AuthenticatedBundle): Binding {
-  const { indexDigest, judgedPlatforms: judged, platform } = predicate.image
-  if (indexDigest === null) return { id: "platforms", outcome: "holds", because: `1 of 1 (${platform})` }
-  return { id: "platforms", outcome: "not-checked", because: `${judged.join(", ")} of an index` }
+function judgedPlatforms({ bundle, predicate }: AuthenticatedBundle): Binding {
+  const [index] = membersOfRole(bundle, "image-index")
+  const offered =
+    index === undefined ? [] : parseImageIndex(index.bytes).manifests.flatMap(({ platform }) => platform ?? [])
+  const count = Math.max(1, offered.filter(platform => platform !== "unknown/unknown").length)
+  const because = `1 of ${count} (${predicate.image.platform})`
+  return { id: "platforms", outcome: count === 1 ? "holds" : "not-checked", because }
 }
 
 function derivedSources(own: OwnReading): ReadonlySet<EvidenceSource> {

@@ -56,9 +56,13 @@ export function parsePolicy(bytes: Uint8Array, what: string): PolicyDocument {
   return policy
 }
 
-/** The first threshold that the catalogue does not allow, in words. */
-export function thresholdViolation(policy: PolicyDocument): string | undefined {
+/** The first threshold that the catalogue does not allow, in words; `judged` says of which criteria to look. */
+export function thresholdViolation(
+  policy: PolicyDocument,
+  judged: (id: string) => boolean = () => true,
+): string | undefined {
   for (const [id, { thresholds = {} }] of Object.entries(policy.criteria)) {
+    if (!judged(id)) continue
     for (const [name, value] of Object.entries(thresholds)) {
       const known = criteria.get(id)?.thresholds
       const threshold = known !== undefined && Object.hasOwn(known, name) ? known[name] : undefined
@@ -101,8 +105,9 @@ function evaluate(condition: string, declaration: Declaration): { holds: boolean
   const name = fact.startsWith("submission.") ? fact.slice("submission.".length) : ""
   const { declared } = declaration.resources
   const value = Object.hasOwn(declared, name) ? declared[name as keyof typeof declared]?.value : undefined
-  const effective = value ?? (Object.hasOwn(UNDECLARED, name) ? UNDECLARED[name] : undefined)
   const compare = COMPARE[operator]
+  if (declaration.unread.has(name)) return { holds: true, because: `${fact} cannot be read` }
+  const effective = value ?? (Object.hasOwn(UNDECLARED, name) ? UNDECLARED[name] : undefined)
   if (effective === undefined || compare === undefined) return { holds: true, because: `${fact} is not declared` }
   return {
     holds: compare(effective, Number(limit)),

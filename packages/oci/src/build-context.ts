@@ -34,7 +34,10 @@ export const buildContextLimits: BuildContextLimits = {
 }
 
 export interface BuildContextOptions {
-  /** Path of the Dockerfile in the folder: in the context even where .dockerignore names it; null for none. */
+  /**
+   * Path of the Dockerfile in the folder: in the context even where .dockerignore names it; null for none. Staging
+   * demands that it is there; reading does not, since another checkout may have none.
+   */
   readonly dockerfile: string | null
   readonly limits?: Partial<BuildContextLimits>
   readonly signal?: AbortSignal
@@ -73,6 +76,7 @@ export async function stageBuildContext(
 ): Promise<BuildContext> {
   const stage = await openStage(directory, destination, options.mtime ?? 0)
   const walk = await walkContext(directory, options)
+  walk.demandDockerfile()
   const rows = await walk.visitAll((source, kind, path) => stage.add(source, kind, path))
   await stage.finish()
   return rows
@@ -96,7 +100,6 @@ async function walkContext(directory: string, options: BuildContextOptions): Pro
   const ignore = new DockerIgnore(await readIgnoreFile(join(directory, ".dockerignore")))
   const walk = new ContextWalk(directory, ignore, options)
   await walk.listFolder("", 1)
-  walk.checkDockerfile()
   return walk
 }
 
@@ -188,7 +191,7 @@ class ContextWalk {
     this.#found.push({ path, kind, order })
   }
 
-  checkDockerfile(): void {
+  demandDockerfile(): void {
     const dockerfile = this.#dockerfile
     if (dockerfile !== null && !this.#found.some(({ path }) => path === dockerfile))
       throw invalid(`no Dockerfile at ${quote(dockerfile)}`)

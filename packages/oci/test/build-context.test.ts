@@ -162,6 +162,13 @@ describe("a staged copy", () => {
     expect(readFileSync(join(copy, "large")).equals(bytes)).toBe(true)
   })
 
+  it("demands the Dockerfile, which reading does not", async () => {
+    const folder = write({ a: "" })
+    const options = { dockerfile: "server/Dockerfile" }
+    expect(await refusalCode(stageBuildContext(folder, temporaryFolder(), options))).toBe("invalid-submission")
+    expect((await readBuildContext(folder, options)).map(({ path }) => path)).toEqual(["a"])
+  })
+
   it("goes only into a new or empty folder outside the submission", async () => {
     const folder = write({ a: "" })
     expect(await refusalCode(stageBuildContext(folder, join(folder, "copy"), none))).toBe("usage")
@@ -177,7 +184,6 @@ describe("a refused submission", () => {
       "invalid-submission",
       folder => writeFileSync(Buffer.concat([Buffer.from(`${folder}/`), Buffer.of(0xff)]), ""),
     ],
-    ["has no Dockerfile where it says", "invalid-submission", () => {}, { dockerfile: "server/Dockerfile" }],
     [
       "has a link for a Dockerfile",
       "invalid-submission",

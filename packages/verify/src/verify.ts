@@ -31,10 +31,9 @@ export async function verifyBundle(told: VerifyArguments, world: World): Promise
   demandSubject(told)
   const policy = await choosePolicy(told.policy, readPolicyFile)
   const trust = await readTrust(told, policy)
-  const packed = await readInput(told.inputs[0] ?? "-", world)
   const known: Known = { policy, expectedChallenge: told.challenge ?? null, trustedRootSha256: null }
   try {
-    await runSteps(packed, told, policy, trust, world, known)
+    await runSteps(told, policy, trust, world, known)
   } catch (error) {
     if (!(error instanceof EvidenceError)) throw error
     if (error.exitCode < 3) throw error
@@ -49,13 +48,13 @@ export async function verifyBundle(told: VerifyArguments, world: World): Promise
 type Known = { -readonly [K in keyof ReportFacts]: ReportFacts[K] }
 
 async function runSteps(
-  packed: Uint8Array,
   told: VerifyArguments,
   policy: PolicyDocument,
   trust: Trust,
   world: World,
   known: Known,
 ): Promise<void> {
+  const packed = await readInput(told.inputs[0] ?? "-", world)
   const bundle = await readBundle(packed, nodeCompression)
   known.bundle = bundle
   const authenticated = await authenticate(bundle, trust.authenticator)

@@ -6,7 +6,7 @@ export type ResourceFacts = ResourceDeclarationsObservation["facts"]
 type ResourceName = keyof ResourceFacts["declared"]
 
 /** Where OpenEnv declares an environment; a submission of kind `image` uses the same block in a file of ours. */
-const DECLARATION_FILES = ["openenv.yaml", "envidence.yaml"]
+export const declarationFiles: readonly string[] = ["openenv.yaml", "envidence.yaml"]
 
 const RESOURCES: readonly ResourceName[] = ["cpu", "memory_mb", "disk_mb", "episode_timeout_s", "gpus"]
 
@@ -16,6 +16,8 @@ export interface Declaration {
   readonly name: string | null
   readonly version: string | null
   readonly resources: ResourceFacts
+  /** Budgets that the file may well declare, but not so that they can be read: nothing may be concluded of them. */
+  readonly unread: ReadonlySet<string>
   readonly declaresNondeterminism: boolean
   readonly port: number | null
   readonly dockerfile: string | null
@@ -26,6 +28,7 @@ const NOTHING: Declaration = {
   name: null,
   version: null,
   resources: { file: null, line: null, declared: {}, problems: [] },
+  unread: new Set(),
   declaresNondeterminism: false,
   port: null,
   dockerfile: null,
@@ -33,7 +36,7 @@ const NOTHING: Declaration = {
 
 /** Reads openenv.yaml in any of its three published shapes. Never throws: what cannot be read is a problem listed. */
 export function readDeclaration(texts: SubmissionDocument["texts"]): Declaration {
-  const source = DECLARATION_FILES.flatMap(path => texts.filter(text => text.path === path))[0]
+  const source = declarationFiles.flatMap(path => texts.filter(text => text.path === path))[0]
   if (source === undefined) return NOTHING
   const lines = new LineCounter()
   const document = parseYaml(source.text.slice(0, limits.sourceTextBytes), { lineCounter: lines, uniqueKeys: true })
@@ -44,6 +47,7 @@ export function readDeclaration(texts: SubmissionDocument["texts"]): Declaration
     return {
       ...NOTHING,
       file: source.path,
+      unread: new Set(RESOURCES),
       resources: { ...NOTHING.resources, file: source.path, problems: [{ line, because }] },
     }
   }
@@ -56,6 +60,7 @@ export function readDeclaration(texts: SubmissionDocument["texts"]): Declaration
     name: textOf(root, "name"),
     version: textOf(root, "version"),
     resources: readResources(source.path, root, validation, lines),
+    unread: unreadResources(root),
     // OpenEnv's way to say that rewards vary under one seed.
     declaresNondeterminism: Number(scalarOf(reward, "variance_tolerance") ?? 0) > 0,
     port: numberOf(root, "port"),
@@ -89,6 +94,14 @@ function readResources(
     else facts.problems.push({ line, because: `\`${name}\` is not a number` })
   }
   return facts
+}
+
+function unreadResources(root: YAMLMap): Set<string> {
+  const validation = root.get("validation", true)
+  if (!isMap(validation)) return new Set(root.has("validation") ? RESOURCES : [])
+  const resources = validation.get("resources", true)
+  if (!isMap(resources)) return new Set(validation.has("resources") ? RESOURCES : [])
+  return new Set(RESOURCES.filter(name => resources.has(name) && typeof scalarOf(resources, name) !== "number"))
 }
 
 function mapOf(map: YAMLMap, name: string): YAMLMap | undefined {

@@ -142,21 +142,21 @@ async function chooseRuntime(folder: LabFolder, { log, signal }: EngineOptions) 
   })
 }
 
-const PROBE_LIMITS = ["--memory", "64m", "--pids-limit", "32"]
+const PROBE_LIMITS = ["--memory=64m", "--pids-limit=32"]
 
+// Detached, and ended by us: podman 4.3 waits 20 s for the exit of a container that ends before it looks.
 async function probeRuntime(folder: LabFolder, signal: AbortSignal): Promise<ProcessResult> {
   const root = await probeRoot(folder)
-  const hardening = ["--network", "none", "--read-only", "--cap-drop", "ALL", "--security-opt", "no-new-privileges"]
-  const args = [
-    "run",
-    "--rm",
-    "--name",
-    `envidence-probe-${randomBytes(6).toString("hex")}`,
-    ...hardening,
-    ...PROBE_LIMITS,
-  ]
-  const mount = ["--volume", "/usr:/usr:ro", "--rootfs", root, "/usr/bin/true"]
-  return runProcess("podman", [...args, ...mount], { env: folder.env, timeoutSeconds: 60, signal })
+  const name = `envidence-probe-${randomBytes(6).toString("hex")}`
+  const hardening = ["--network=none", "--read-only", "--cap-drop=ALL", "--security-opt=no-new-privileges"]
+  const args = ["run", "--detach", `--name=${name}`, ...hardening, ...PROBE_LIMITS]
+  const mount = ["--volume=/usr:/usr:ro", "--rootfs", root, "/usr/bin/sleep", "30"]
+  const options = { env: folder.env, timeoutSeconds: 60 }
+  try {
+    return await runProcess("podman", [...args, ...mount], { ...options, signal })
+  } finally {
+    await runProcess("podman", ["rm", "--force", "--ignore", "--time=0", name], options)
+  }
 }
 
 /** A root file system with nothing in it but the machine's own /usr, mounted read-only. */
