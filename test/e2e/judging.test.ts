@@ -123,6 +123,8 @@ describe("one criterion fails, and no other", () => {
     expect(found?.outcome).toBe("fail")
     expect(`${found?.because} ${found?.parts.map(part => part.because).join(" ")}`).toMatch(because)
     expect(found?.remedy).not.toBe("")
+    if (id === "resource-declarations")
+      for (const part of found?.parts ?? []) expect(part.because).toMatch(/\(openenv\.yaml( line \d+)?\)$/)
     const others = required.filter(other => other !== id).map(other => finding(report, other)?.outcome)
     expect(others).toEqual(others.map(() => "pass"))
   })
@@ -209,6 +211,21 @@ describe("the verifier's policy", () => {
       conditional,
     )
     expect(finding(report, "gpu-workload")).toMatchObject({ required: true })
+  })
+  const unreadable: readonly [string, (text: string) => string][] = [
+    ["as text", text => text.replace("gpus: 0", 'gpus: "1"')],
+    ["twice", text => text.replace("gpus: 0", "gpus: 0\n    gpus: 1")],
+    ["in a list", text => text.replace("resources:\n", "resources:\n    - ").replace("validation:", "validation: #")],
+    ["in what is no mapping", text => text.replace(/validation:[\s\S]*$/, "validation: [gpus]\n")],
+  ]
+  test.each(unreadable)("whose condition is declared %s, so that it cannot be read, is in force", async (_, change) => {
+    const conditional = policy({
+      "oci-labels": { required: true },
+      "gpu-workload": { requiredWhen: "submission.gpus > 0" },
+    })
+    const report = await judge(yaml(change), conditional)
+    expect(finding(report, "gpu-workload")).toMatchObject({ required: true })
+    expect(finding(report, "gpu-workload")?.requiredBecause).toContain("cannot be read")
   })
 })
 

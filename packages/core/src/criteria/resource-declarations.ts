@@ -48,7 +48,7 @@ export const resourceDeclarations = defineStaticCriterion({
     if (first === undefined)
       return pass(`${Object.keys(declared).length} budgets declared, all in bounds`, { observed: declared })
     return fail(
-      parts.map(({ because, where }) => `${because} (${location(where)})`).join("; "),
+      parts.map(({ because }) => because).join("; "),
       "declare cpu, memory_mb and disk_mb under `validation: resources:` as numbers in bounds",
       { observed: declared, parts },
     )
@@ -63,8 +63,7 @@ function outOfBounds(name: Name, value: number, limit: number): string[] {
 
 function part(id: string, because: string, facts: ResourceFacts, line: number | null): JudgedPart {
   const remedy = `set \`${id}\` under \`validation: resources:\``
-  return { id, outcome: "fail", because, remedy, where: { layer: null, path: facts.file, instruction: null, line } }
+  const where = { layer: null, path: facts.file, instruction: null, line }
+  const location = line === null ? (facts.file ?? "") : `${facts.file} line ${line}`
+  return { id, outcome: "fail", because: `${because} (${location})`, remedy, where }
 }
-
-const location = (where: JudgedPart["where"]): string =>
-  where?.line === null || where?.line === undefined ? (where?.path ?? "") : `${where.path} line ${where.line}`
