@@ -35,7 +35,9 @@ async function types(schemas: Schema[]): Promise<string> {
       compile(structuredClone(schema), schema.title, { bannerComment: "", ignoreMinAndMaxItems: true, format: true }),
     ),
   )
-  return header + parts.join("\n")
+  const byTitle = schemas.map(({ title }) => `  ${title}: ${title};\n`).join("")
+  const documents = `/** The documents that schemas/ describes, by title. */\nexport interface Documents {\n${byTitle}}\n`
+  return `${header}${parts.join("\n")}\n${documents}`
 }
 
 // ajv's ESM output still calls require() for its small runtime: bundling makes it one file that runs anywhere.

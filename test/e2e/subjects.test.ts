@@ -77,6 +77,11 @@ describe("another", () => {
     writeFileSync(join(clone, "app", "server.py"), "print('hello')\n\n")
     expectRefusal(await check("--submission", clone), 6, "subject-mismatch")
   })
+  test("a checkout without a Dockerfile", async () => {
+    const folder = newFolder()
+    writeFileSync(join(folder, "README.md"), "Another project\n")
+    expectRefusal(await check("--submission", folder), 6, "subject-mismatch")
+  })
   test("a checkout with a file more", async () => {
     const clone = join(newFolder(), "clone")
     cpSync(state.submissionDirectory, clone, { recursive: true })

@@ -52,9 +52,6 @@ const observationMember = (observation: Observation): NewMember => ({
   role: "observation",
 })
 
-/** Seconds, for people only. */
-const ESTIMATES: Readonly<Record<string, number>> = { "reproducible-build": 30, "seeded-determinism": 15 }
-
 /** Measured criteria, one after another on the lab. What an earlier run of the same state observed is taken from there. */
 export async function observeOnLab(
   lab: Lab,
@@ -65,7 +62,7 @@ export async function observeOnLab(
   const observed = new Map<string, Observed>()
   const notObserved = new Map<string, NotObserved>()
   const measured: readonly MeasuredCriterion<string, unknown>[] = measuredCriteria
-  for (const { id, measure } of measured) {
+  for (const { id, estimateSeconds, measure } of measured) {
     if (!wants(id)) continue
     const kept = await checkpoint.load(id)
     if (kept !== undefined) {
@@ -73,7 +70,7 @@ export async function observeOnLab(
       continue
     }
     const log = new BoundedLog()
-    const result = await progress.step(`observing ${id}`, ESTIMATES[id] ?? 60, () =>
+    const result = await progress.step(`observing ${id}`, estimateSeconds, () =>
       measure({ ...lab, log: tee(log, lab) }),
     )
     if ("unmeasured" in result) {

@@ -4,12 +4,13 @@ import { EvidenceError } from "../errors.js"
 import { parseStrictJson } from "../json.js"
 import { limits } from "../limits.js"
 import type {
+  Documents,
   ManifestDocument,
   PolicyDocument,
   SnapshotDocument,
   SubmissionDocument,
 } from "../schema/documents.generated.js"
-import { type Documents, parseDocument } from "../schema/validate.js"
+import { parseDocument } from "../schema/validate.js"
 import { type ArchiveMember, unpackArchive } from "./archive.js"
 import { ATTESTATION, isKnownRole, MANIFEST, memberRoles, type RoleName, STATEMENT } from "./members.js"
 import { type Observation, parseObservation } from "./observation.js"

@@ -1,8 +1,7 @@
 import type { Digest } from "../digest.js"
 import type { ImageView } from "../image/view.js"
 import type { Json } from "../json.js"
-import type { ReportDocument } from "../schema/documents.generated.js"
-import type { Documents } from "../schema/validate.js"
+import type { Documents, ReportDocument } from "../schema/documents.generated.js"
 import type { Declaration } from "../submission/declaration.js"
 import type { Threshold, ThresholdValue } from "./threshold.js"
 

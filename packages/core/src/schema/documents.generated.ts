@@ -658,3 +658,21 @@ export interface SubmissionDocument {
     text: string;
   }[];
 }
+
+/** The documents that schemas/ describes, by title. */
+export interface Documents {
+  InventoryEntryDocument: InventoryEntryDocument;
+  ManifestDocument: ManifestDocument;
+  MultiStageHygieneObservation: MultiStageHygieneObservation;
+  OciLabelsObservation: OciLabelsObservation;
+  ReproducibleBuildObservation: ReproducibleBuildObservation;
+  ResourceDeclarationsObservation: ResourceDeclarationsObservation;
+  SeededDeterminismObservation: SeededDeterminismObservation;
+  SignatureAndSbomObservation: SignatureAndSbomObservation;
+  PolicyDocument: PolicyDocument;
+  PredicateDocument: PredicateDocument;
+  ReportDocument: ReportDocument;
+  SnapshotDocument: SnapshotDocument;
+  StatementDocument: StatementDocument;
+  SubmissionDocument: SubmissionDocument;
+}

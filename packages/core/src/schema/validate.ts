@@ -1,29 +1,11 @@
 import { EvidenceError } from "../errors.js"
 import { parseStrictJson } from "../json.js"
-import type * as documents from "./documents.generated.js"
+import type { Documents } from "./documents.generated.js"
 import * as compiled from "./validators.generated.js"
 
 interface CompiledValidator {
   (value: unknown): boolean
   errors?: { instancePath: string; keyword: string; message?: string; params: Record<string, unknown> }[] | null
-}
-
-/** The documents that schemas/ describes, by title. */
-export interface Documents {
-  InventoryEntryDocument: documents.InventoryEntryDocument
-  ManifestDocument: documents.ManifestDocument
-  MultiStageHygieneObservation: documents.MultiStageHygieneObservation
-  OciLabelsObservation: documents.OciLabelsObservation
-  PolicyDocument: documents.PolicyDocument
-  PredicateDocument: documents.PredicateDocument
-  ReportDocument: documents.ReportDocument
-  ReproducibleBuildObservation: documents.ReproducibleBuildObservation
-  ResourceDeclarationsObservation: documents.ResourceDeclarationsObservation
-  SeededDeterminismObservation: documents.SeededDeterminismObservation
-  SignatureAndSbomObservation: documents.SignatureAndSbomObservation
-  SnapshotDocument: documents.SnapshotDocument
-  StatementDocument: documents.StatementDocument
-  SubmissionDocument: documents.SubmissionDocument
 }
 
 export type DocumentName = keyof Documents

@@ -14,6 +14,8 @@ export type Measurement<Facts> =
 /** How a criterion is observed on a running lab. Judging what was seen is core's. */
 export interface MeasuredCriterion<Id extends string, Facts> {
   readonly id: Id
+  /** What it usually takes, for people who wait. */
+  readonly estimateSeconds: number
   /** @throws EvidenceError engine-failed, interrupted. What is wrong with the submission is part of the facts. */
   measure(lab: Lab): Promise<Measurement<Facts>>
 }

@@ -16,6 +16,7 @@ type Facts = ReproducibleBuildObservation["facts"]
 /** Builds a second time, from another copy in another folder with other file times, and compares. */
 export const reproducibleBuild = defineMeasuredCriterion<"reproducible-build", Facts>({
   id: "reproducible-build",
+  estimateSeconds: 30,
   async measure(lab) {
     const { submission, image } = lab
     if (submission === null || image.build === null) return { unmeasured: "a finished image was given, not its source" }

@@ -20,6 +20,7 @@ type Facts = SeededDeterminismObservation["facts"]
 /** Plays the same seed and actions again: in a second reset, in a second session, and in a fresh container. */
 export const seededDeterminism = defineMeasuredCriterion<"seeded-determinism", Facts>({
   id: "seeded-determinism",
+  estimateSeconds: 10,
   async measure(lab) {
     const recording: Recording = { episodes: [], problems: [], budget: new Budget() }
     try {
