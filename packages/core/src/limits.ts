@@ -8,6 +8,8 @@ export const limits = {
   attestationBytes: 16_000_000,
   /** manifest.json, policy.json, snapshot.json, submission.json, an observation, a manifest or config of the image. */
   documentBytes: 32_000_000,
+  /** One layer's inventory: 200,000 entries of the usual 300 bytes. */
+  inventoryBytes: 64_000_000,
   jsonDepth: 32,
   layers: 128,
   inventoryEntries: 200_000,

@@ -4,11 +4,10 @@ import { type Digest, digestOfHex, hexOfDigest, sha256Hex } from "../digest.js"
 import { compareBytewise } from "../encoding.js"
 import { EvidenceError } from "../errors.js"
 import { canonicalJsonBytes } from "../json.js"
-import { limits } from "../limits.js"
 import type { ManifestDocument, PredicateDocument, StatementDocument } from "../schema/documents.generated.js"
 import { assertDocument } from "../schema/validate.js"
 import { type ArchiveMember, packArchive } from "./archive.js"
-import { ATTESTATION, MANIFEST, memberRoles, type RoleName, STATEMENT } from "./members.js"
+import { ATTESTATION, MANIFEST, memberLimit, memberRoles, type RoleName, STATEMENT } from "./members.js"
 
 export interface NewMember extends ArchiveMember {
   readonly role: RoleName
@@ -40,9 +39,9 @@ export async function assembleBundle(
   facts: PredicateFacts,
   submission: Digest,
 ): Promise<UnsignedState> {
-  const large = members.find(({ bytes }) => bytes.length > limits.documentBytes)
+  const large = members.find(({ bytes, role }) => bytes.length > memberLimit(role))
   if (large !== undefined)
-    throw new EvidenceError("limit-exceeded", `${large.path} is larger than ${limits.documentBytes} bytes`)
+    throw new EvidenceError("limit-exceeded", `${large.path} is larger than ${memberLimit(large.role)} bytes`)
   const sorted = members.toSorted((a, b) => compareBytewise(a.path, b.path))
   const rows = await Promise.all(
     sorted.map(async ({ path, bytes, role, mediaType }) => ({

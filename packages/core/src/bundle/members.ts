@@ -1,3 +1,4 @@
+import { limits } from "../limits.js"
 import type { DocumentName } from "../schema/validate.js"
 
 /** The signed Sigstore bundle, first member of a signed evidence bundle. */
@@ -46,3 +47,7 @@ export const isKnownRole = (role: string): role is RoleName => Object.hasOwn(mem
 
 /** Names of members: lower ASCII depth and length, no dot files, so that no unpacker can be led elsewhere. */
 export const MEMBER_NAME = /^[A-Za-z0-9][A-Za-z0-9._-]*(\/[A-Za-z0-9][A-Za-z0-9._-]*){0,7}$/
+
+/** Bytes that a member of this role may have. */
+export const memberLimit = (role: string): number =>
+  role === ("layer-inventory" satisfies RoleName) ? limits.inventoryBytes : limits.documentBytes

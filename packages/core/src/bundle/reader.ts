@@ -12,7 +12,7 @@ import type {
 } from "../schema/documents.generated.js"
 import { parseDocument } from "../schema/validate.js"
 import { type ArchiveMember, unpackArchive } from "./archive.js"
-import { ATTESTATION, isKnownRole, MANIFEST, memberRoles, type RoleName, STATEMENT } from "./members.js"
+import { ATTESTATION, isKnownRole, MANIFEST, memberLimit, memberRoles, type RoleName, STATEMENT } from "./members.js"
 import { type Observation, parseObservation } from "./observation.js"
 
 export interface BundleMember extends ArchiveMember {
@@ -108,7 +108,7 @@ async function matchMembers(
   for (const member of found) {
     const row = listed.get(member.path)
     if (row === undefined) throw new EvidenceError("unexpected-member", `${MANIFEST} does not list ${member.path}`)
-    const sha256 = await sha256Hex(checkSize(member).bytes)
+    const sha256 = await sha256Hex(checkSize(member, row.role).bytes)
     if (row.size !== member.bytes.length || row.sha256 !== sha256)
       throw new EvidenceError("digest-mismatch", `${member.path} is not the file that ${MANIFEST} lists`)
     members.set(member.path, { ...member, sha256, mediaType: row.mediaType, role: row.role })
@@ -127,9 +127,9 @@ function checkOrder(manifest: ManifestDocument, found: readonly ArchiveMember[])
   if (wrong !== undefined) throw new EvidenceError("malformed-archive", `member ${wrong.path} is out of order`)
 }
 
-function checkSize(member: ArchiveMember): ArchiveMember {
-  if (member.bytes.length <= limits.documentBytes) return member
-  throw new EvidenceError("limit-exceeded", `${member.path} is larger than ${limits.documentBytes} bytes`)
+function checkSize(member: ArchiveMember, role = ""): ArchiveMember {
+  if (member.bytes.length <= memberLimit(role)) return member
+  throw new EvidenceError("limit-exceeded", `${member.path} is larger than ${memberLimit(role)} bytes`)
 }
 
 function checkRoles(members: ReadonlyMap<string, BundleMember>): void {

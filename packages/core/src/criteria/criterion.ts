@@ -127,3 +127,6 @@ export function shortInstruction(instruction: string): string {
   const line = instruction.replace(/\b([0-9a-f]{12})[0-9a-f]{52}\b/g, "$1…").replace(/\s+/g, " ")
   return line.length <= 120 ? line : `${line.slice(0, 119)}…`
 }
+
+/** `1 byte`, `2 bytes`. */
+export const countOf = (count: number, noun: string): string => `${count} ${noun}${count === 1 ? "" : "s"}`

@@ -3,7 +3,15 @@ import { isWhiteout, Overlay } from "../image/overlay.js"
 import { residueOf } from "../image/residue.js"
 import type { ImageView } from "../image/view.js"
 import { clipText } from "../json-differences.js"
-import { defineStaticCriterion, type FactsOf, fail, type JudgedPart, pass, shortInstruction } from "./criterion.js"
+import {
+  countOf,
+  defineStaticCriterion,
+  type FactsOf,
+  fail,
+  type JudgedPart,
+  pass,
+  shortInstruction,
+} from "./criterion.js"
 import { atMost } from "./threshold.js"
 
 type Facts = FactsOf<"MultiStageHygieneObservation">
@@ -36,10 +44,14 @@ export const multiStageHygiene = defineStaticCriterion({
     const parts = residues.map(describe)
     const first = residues.slice(0, 3).map(({ layer, path }) => `layer ${layer} ${path}`)
     const more = count > first.length ? ` and ${count - first.length} more` : ""
-    return fail(`${count} residues, ${bytes} bytes: ${first.join(", ")}${more}`, parts[0]?.remedy ?? "", {
-      observed,
-      parts,
-    })
+    return fail(
+      `${countOf(count, "residue")}, ${countOf(bytes, "byte")}: ${first.join(", ")}${more}`,
+      parts[0]?.remedy ?? "",
+      {
+        observed,
+        parts,
+      },
+    )
   },
 })
 
@@ -88,7 +100,7 @@ function describe(residue: Residue): JudgedPart {
   return {
     id: residue.kind,
     outcome: "fail",
-    because: `layer ${residue.layer} ${residue.path}: ${residue.kind}${files}, ${residue.bytes} bytes${hidden}${by}`,
+    because: `layer ${residue.layer} ${residue.path}: ${residue.kind}${files}, ${countOf(residue.bytes, "byte")}${hidden}${by}`,
     remedy: residue.hidden
       ? "delete it in the instruction that makes it, or make it in a stage that is not shipped: a later RUN rm frees nothing"
       : REMEDY[residue.kind],

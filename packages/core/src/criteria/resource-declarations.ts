@@ -4,6 +4,13 @@ import { atMost } from "./threshold.js"
 
 type Name = keyof ResourceFacts["declared"]
 const REQUIRED: readonly Name[] = ["cpu", "memory_mb", "disk_mb"]
+const UNITS: Readonly<Record<Name, string>> = {
+  cpu: "cores",
+  memory_mb: "MB",
+  disk_mb: "MB",
+  episode_timeout_s: "seconds",
+  gpus: "GPUs",
+}
 
 const sanity = (limit: number, unit: string) =>
   atMost(limit, {
@@ -20,26 +27,30 @@ export const resourceDeclarations = defineStaticCriterion({
   schema: "ResourceDeclarationsObservation",
   restsOn: ["submission-texts"],
   thresholds: {
-    cpu: sanity(64, "cores"),
-    memory_mb: sanity(262_144, "MB"),
-    disk_mb: sanity(1_048_576, "MB"),
+    cpu: sanity(64, UNITS.cpu),
+    memory_mb: sanity(262_144, UNITS.memory_mb),
+    disk_mb: sanity(1_048_576, UNITS.disk_mb),
     episode_timeout_s: atMost(3600, {
-      unit: "seconds",
+      unit: UNITS.episode_timeout_s,
       reason: "OpenEnv's own bound, max_episode_timeout_s of its validation policy.",
     }),
-    gpus: sanity(16, "GPUs"),
+    gpus: sanity(16, UNITS.gpus),
   },
   inspect: ({ declaration }) => declaration.resources,
   judge(facts, thresholds) {
     const limits: Readonly<Record<Name, number>> = thresholds
     const declared = Object.fromEntries(Object.entries(facts.declared).map(([name, { value }]) => [name, value]))
+    const part = (name: string, because: string, line: number | null) =>
+      describe(name, because, facts.file, line, limits)
+    const undeclared = REQUIRED.filter(name => facts.declared[name] === undefined)
     const parts = [
-      ...facts.problems.map(({ line, because }) => part("declaration", because, facts, line)),
-      ...REQUIRED.filter(name => facts.declared[name] === undefined && facts.line !== null).map(name =>
-        part(name, `\`${name}\` is not declared`, facts, facts.line),
+      ...facts.problems.map(({ line, because }) => part("declaration", because, line)),
+      // Where the whole block is missing, that is the problem.
+      ...(facts.line === null && facts.problems.length > 0 ? [] : undeclared).map(name =>
+        part(name, `\`${name}\` is not declared`, facts.line),
       ),
       ...Object.entries(facts.declared).flatMap(([name, { value, line }]) =>
-        outOfBounds(name as Name, value, limits[name as Name]).map(because => part(name, because, facts, line)),
+        outOfBounds(name as Name, value, limits[name as Name]).map(because => part(name, because, line)),
       ),
     ]
     const [first] = parts
@@ -61,9 +72,20 @@ function outOfBounds(name: Name, value: number, limit: number): string[] {
   return value <= limit ? [] : [`\`${name}: ${value}\` is more than ${limit}`]
 }
 
-function part(id: string, because: string, facts: ResourceFacts, line: number | null): JudgedPart {
-  const remedy = `set \`${id}\` under \`validation: resources:\``
-  const where = { layer: null, path: facts.file, instruction: null, line }
-  const location = line === null ? (facts.file ?? "") : `${facts.file} line ${line}`
-  return { id, outcome: "fail", because: `${because} (${location})`, remedy, where }
+function describe(
+  id: string,
+  because: string,
+  path: string | null,
+  line: number | null,
+  limits: Readonly<Record<Name, number>>,
+): JudgedPart {
+  const location = line === null ? (path ?? "") : `${path} line ${line}`
+  const where = { layer: null, path, instruction: null, line }
+  return { id, outcome: "fail", because: `${because} (${location})`, remedy: remedyFor(id, limits), where }
+}
+
+function remedyFor(id: string, limits: Readonly<Record<Name, number>>): string {
+  if (!Object.hasOwn(UNITS, id)) return "declare numbers for cpu, memory_mb and disk_mb under `validation: resources:`"
+  const name = id as Name
+  return `set \`${name}\` under \`validation: resources:\`, to at most ${limits[name]} ${UNITS[name]}`
 }

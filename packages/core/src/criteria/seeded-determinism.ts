@@ -31,6 +31,7 @@ export const seededDeterminism = defineMeasuredCriterion({
       steps: facts.runs.reduce((sum, run) => sum + run.steps, 0),
       distinctFirstObservations: new Set(facts.runs.map(run => run.first)).size,
       volatile: facts.volatile,
+      declaredNondeterministic: facts.declaredNondeterministic,
     }
     const [problem] = facts.problems
     if (problem !== undefined) return broken(problem, observed)

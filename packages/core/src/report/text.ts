@@ -86,16 +86,25 @@ function summary(report: Report): string[] {
     ...assuranceRow("Corroborated", "corroborated", findings),
     ...assuranceRow(report.verdict === "checked" ? "Observed" : "Signer's word", "attested", findings),
     ...assuranceRow("Unmeasured", "missing", findings),
-    ...row("Asked for", `skipped ${findings.filter(finding => finding.skippedByContributor).length} | exceptions 0`),
+    ...askedFor(findings),
     ...row("Not shown", "that the reward means what the README says; behaviour elsewhere"),
   ]
 }
 
-function signerRows({ bundles }: Report): string[] {
+// What the contributor asked to be spared. Declared nondeterminism is shown even where nothing requires determinism.
+function askedFor(findings: readonly Finding[]): string[] {
+  const skipped = findings.filter(finding => finding.skippedByContributor).length
+  const declared = findings.some(finding => finding.observed.declaredNondeterministic === true)
+  return row("Asked for", `skipped ${skipped} | declared nondeterminism ${declared ? "yes" : "none"}`)
+}
+
+function signerRows({ bundles, error }: Report): string[] {
   return bundles.flatMap(({ signer }) => {
     if (signer === null) return row("Signer", "none that was verified")
     const issuer = signer.issuer === null ? `a ${signer.kind}` : `issuer ${escapeIdentity(signer.issuer)}`
-    return wrapBeside("Signer", `${escapeIdentity(signer.identity)} (${issuer}), ${machineOf(signer.claims)}`, COLUMN)
+    const who = `${escapeIdentity(signer.identity)} (${issuer})`
+    const isRefused = error?.code === "untrusted-signer" || error?.code === "untrusted-key"
+    return wrapBeside("Signer", isRefused ? `NOT ACCEPTED: ${who}` : `${who}, ${machineOf(signer.claims)}`, COLUMN)
   })
 }
 
