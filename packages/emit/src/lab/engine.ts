@@ -13,6 +13,11 @@ export interface BuildRequest {
   readonly signal: AbortSignal
   /** Seconds; default one hour. */
   readonly timeoutSeconds?: number
+  /**
+   * Builds as one rebuilds after a change: with the layer cache, and with the file times as they come, so that what the
+   * cache does not hold is seen to be made anew.
+   */
+  readonly cached?: boolean
 }
 
 export type BuildNetwork = "none" | "host"

@@ -285,13 +285,12 @@ async function writeSingleLayout(directory: string, single: string): Promise<voi
   await writeFile(join(single, "index.json"), JSON.stringify({ schemaVersion: 2, manifests: [descriptor] }))
 }
 
-function buildFlags({ dockerfile, buildArgs, network, sourceDateEpoch }: BuildRequest): string[] {
+function buildFlags({ dockerfile, buildArgs, network, sourceDateEpoch, cached = false }: BuildRequest): string[] {
   const declared = { ...buildArgs, SOURCE_DATE_EPOCH: String(sourceDateEpoch) }
   return [
-    "--no-cache",
+    ...(cached ? [] : ["--no-cache", `--timestamp=${sourceDateEpoch}`]),
     "--layers",
     "--format=oci",
-    `--timestamp=${sourceDateEpoch}`,
     `--network=${network}`,
     `--file=${dockerfile}`,
     ...Object.entries(declared).map(([name, value]) => `--build-arg=${name}=${value}`),

@@ -20,7 +20,7 @@ export const reproducibleBuild = defineMeasuredCriterion<"reproducible-build", F
   async measure(lab) {
     const { submission, image } = lab
     if (submission === null || image.build === null) return { unmeasured: "a finished image was given, not its source" }
-    const second = await buildImage({ ...lab, submission }, context => changeTimes(context, OTHER_TIME))
+    const second = await buildImage({ ...lab, submission }, { prepare: context => changeTimes(context, OTHER_TIME) })
     const { listed, omitted } = await differences(lab, image, second)
     const facts: Facts = {
       engine: { name: lab.engine.name, version: lab.engine.version },
