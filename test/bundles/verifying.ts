@@ -1,5 +1,6 @@
 // Runs verify-evidence in this process and keeps what it prints.
 import { writeFileSync } from "node:fs"
+import { tmpdir } from "node:os"
 import { join } from "node:path"
 import type { Report } from "@envidence/core"
 import { main, type World } from "@envidence/verify"
@@ -21,6 +22,7 @@ export interface VerifyRun extends Run {
 export interface RunOptions {
   readonly stdin?: () => AsyncIterable<Uint8Array>
   readonly now?: Date
+  readonly env?: Readonly<Record<string, string>>
 }
 
 export async function runVerify(args: readonly string[], options: RunOptions = {}): Promise<Run> {
@@ -35,6 +37,8 @@ export async function runVerify(args: readonly string[], options: RunOptions = {
     },
     stdin: options.stdin ?? async function* () {},
     now: () => options.now ?? new Date(),
+    env: options.env ?? {},
+    temporaryDirectory: tmpdir(),
   }
   return { exitCode: await main(args, world), stdout, stderr }
 }

@@ -126,7 +126,8 @@ describe("wrong usage", () => {
     ["a digest of another algorithm", "usage", ["--image-digest", `sha512:${"0".repeat(128)}`]],
     ["a digest in capitals", "usage", ["--image-digest", state.imageDigest.toUpperCase()]],
     ["a digest without sha256:", "usage", ["--image-digest", state.imageDigest.slice(7)]],
-    ["an image in a registry", "usage", ["--image", "example.com/tiny:1"]],
+    ["an image in a registry, offline", "usage", ["--offline", "--image", "example.com/tiny:1"]],
+    ["an image of no form", "usage", ["--image", "dir:/tmp/image"]],
     ["a layout that does not exist", "input-not-found", image("/nonexistent")],
     ["a checkout that does not exist", "input-not-found", ["--submission", "/nonexistent"]],
   ]

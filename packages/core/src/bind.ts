@@ -18,9 +18,12 @@ import { submissionDigest } from "./submission/digest.js"
 
 export type Binding = ReportDocument["bindings"][number]
 
-/** What the evidence must be about. The caller chooses; there is no default. */
+/**
+ * What the evidence must be about. The caller chooses; there is no default. `imageConfig` names the image where its
+ * source keeps no manifest: the config says what each layer holds, and not how it is stored.
+ */
 export type ExpectedSubject =
-  | { readonly image?: Digest; readonly submission?: Digest }
+  | { readonly image?: Digest; readonly imageConfig?: Digest; readonly submission?: Digest }
   | { readonly anySubjectUnsafe: true }
 
 /** What the verifier has read of the image and recomputed, to derive what the bundle only states. */
@@ -70,12 +73,12 @@ export async function bind(
   )
   const told = expectedDigests(expected)
   for (const subject of ["image", "submission"] as const) {
-    if (told[subject] === undefined) bindings.push(notNamed(subject, expected))
+    if (wantedOf(told, subject) === undefined) bindings.push(notNamed(subject, expected))
     else
       await step(
         `expected-${subject}`,
-        () => checkExpected(authenticated, subject, told[subject]),
-        () => `it is the ${subject} that the verifier named`,
+        () => checkExpected(authenticated, subject, told),
+        () => describeExpected(told, subject),
       )
   }
   const image = await step(
@@ -169,25 +172,37 @@ async function checkSubjects({ bundle, statement, predicate }: AuthenticatedBund
     throw broken("the predicate names another submission")
 }
 
-type Told = { readonly image?: Digest; readonly submission?: Digest }
+type Told = { readonly image?: Digest; readonly imageConfig?: Digest; readonly submission?: Digest }
+type SubjectName = "image" | "submission"
 
 function expectedDigests(expected: ExpectedSubject): Told {
   if ("anySubjectUnsafe" in expected) return {}
-  if (expected.image === undefined && expected.submission === undefined)
+  if (wantedOf(expected, "image") === undefined && expected.submission === undefined)
     throw new EvidenceError("no-subject-chosen", "no expected subject was given")
   return expected
 }
 
-function checkExpected({ predicate }: AuthenticatedBundle, subject: keyof Told, wanted: Digest | undefined): void {
-  const found = predicate[subject]?.digest ?? "none"
-  if (found !== wanted)
-    throw new EvidenceError(
-      "subject-mismatch",
-      `the evidence is about another ${subject}: expected ${wanted}, found ${found}`,
-    )
+const wantedOf = (told: Told, subject: SubjectName): Digest | undefined =>
+  told[subject] ?? (subject === "image" ? told.imageConfig : undefined)
+
+function checkExpected({ predicate }: AuthenticatedBundle, subject: SubjectName, told: Told): void {
+  const compare = (what: string, wanted: Digest | undefined, found: string) => {
+    if (wanted !== undefined && found !== wanted)
+      throw new EvidenceError(
+        "subject-mismatch",
+        `the evidence is about another ${what}: expected ${wanted}, found ${found}`,
+      )
+  }
+  compare(subject, told[subject], predicate[subject]?.digest ?? "none")
+  if (subject === "image") compare("image, by its config", told.imageConfig, predicate.image.configDigest)
 }
 
-const notNamed = (subject: keyof Told, expected: ExpectedSubject): Binding => ({
+const describeExpected = (told: Told, subject: SubjectName): string =>
+  told[subject] === undefined
+    ? `by its config: ${told.imageConfig}; its manifest, and how its layers are compressed, is the signer's word`
+    : `it is the ${subject} that the verifier named: ${told[subject]}`
+
+const notNamed = (subject: SubjectName, expected: ExpectedSubject): Binding => ({
   id: `expected-${subject}`,
   outcome: "not-checked",
   because:

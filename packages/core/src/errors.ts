@@ -10,6 +10,7 @@ export const exitCodeOf = {
   "engine-failed": 1,
   "environment-failed": 1,
   "service-failed": 1,
+  "registry-failed": 1,
   interrupted: 1,
   usage: 2,
   "input-not-found": 2,

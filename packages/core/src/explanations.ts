@@ -11,6 +11,8 @@ export const explanations: Readonly<Record<ErrorCode, string>> = {
     "The environment's container ended before anything could be observed. Its log is in the message.",
   "service-failed":
     "A signing or trust service did not answer as it should. The unsigned bundle is kept: sign it later with `emit-evidence sign`.",
+  "registry-failed":
+    "A registry, or its token server, did not answer as it should, or does not let you read the image. Nothing was decided. Log in with podman or docker, or try again later.",
   interrupted: "The run was interrupted. Nothing half-written is left; run again, with --resume to keep what was done.",
   usage: "The command line is not one that the tool takes. See --help.",
   "input-not-found": "A named input does not exist. Check the path.",

@@ -79,13 +79,16 @@ const flag = (describe: string) => ({ type: "boolean", default: false, describe 
 const list = (describe: string) =>
   ({ type: "string", array: true, nargs: 1, requiresArg: true, describe, default: [] as string[] }) as const
 
+const IMAGE =
+  "judge this image instead of building: oci:DIR, oci-archive:FILE, docker-archive:FILE, podman:REF, docker:REF, or HOST/NAME:TAG in a registry"
+
 const parser = (version: string) =>
   yargs()
     .scriptName("emit-evidence")
     .usage(
       [
         "emit-evidence SUBMISSION        build, observe, sign, write the bundle",
-        "emit-evidence check SUBMISSION  static criteria only (or: check oci:DIR)",
+        "emit-evidence check SUBMISSION  static criteria only (or: check IMAGE)",
         "emit-evidence sign UNSIGNED     sign an unsigned bundle, here or elsewhere",
         "emit-evidence doctor            say what this machine can observe",
         "emit-evidence snapshot          print the snapshot that a bundle would carry",
@@ -109,7 +112,7 @@ const parser = (version: string) =>
       "What is observed:",
     )
     .option("policy", { ...text("a file, or: default, demo"), default: "default" })
-    .option("image", text("judge this image (oci:DIR) instead of building"))
+    .option("image", text(IMAGE))
     .option("build-arg", list("NAME=VALUE, recorded in the evidence"))
     .option("build-network", {
       ...text("what RUN instructions may reach"),

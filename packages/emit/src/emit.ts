@@ -130,7 +130,7 @@ async function observe(
 }
 
 async function previewReport(
-  { read, submission, image }: Run,
+  { read, submission, image, bindings }: Run,
   all: ObservedAll,
   policy: PolicyDocument,
   told: EmitArguments,
@@ -144,7 +144,10 @@ async function previewReport(
   const observations = new Map([...all.observed].map(([id, { observation }]) => [id, observation]))
   const evidence = { observations, notObserved: all.notObserved }
   const findings = preview(evidence, submission.declaration, policy, context)
-  return { findings, report: await buildCheckReport(findings, policy, submission.declaration, submission.digest) }
+  return {
+    findings,
+    report: await buildCheckReport(findings, policy, submission.declaration, submission.digest, bindings),
+  }
 }
 
 async function assemble(input: StatementInput): Promise<UnsignedState> {

@@ -1,9 +1,10 @@
 import { readFile, writeFile } from "node:fs/promises"
 import { join } from "node:path"
-import { type Declaration, EvidenceError } from "@envidence/core"
+import { type Binding, type Declaration, EvidenceError } from "@envidence/core"
+import { type ImageReference, openOciLayout, parseImageReference } from "@envidence/oci"
 import type { EmitArguments } from "./arguments.js"
 import { type Checkpoint, keepFolder } from "./checkpoint.js"
-import { copyLayout, type ReadImage, readImage, viewImage } from "./image.js"
+import { copyLayout, layOut, type ReadImage, readImage, viewImage } from "./image.js"
 import { buildImage } from "./lab/build.js"
 import type { Engine } from "./lab/engine.js"
 import { openEngine } from "./lab/engines.js"
@@ -19,6 +20,8 @@ export interface Run {
   readonly submission: StagedSubmission
   readonly engine: Engine
   readonly image: LabImage
+  /** What the report says of an image that was given; none of one that was built. */
+  readonly bindings: readonly Binding[]
   readonly read: ReadImage
   readonly lab: Omit<Lab, "seeds">
 }
@@ -42,6 +45,7 @@ export async function withRun<T>(
   { progress, log, openCheckpoint }: RunTools,
   work: (run: Run, checkpoint: Checkpoint) => Promise<T>,
 ): Promise<T> {
+  const reference = told.image === undefined ? undefined : parseImageReference(told.image)
   await demandFolder(told.input)
   let engine: Engine | undefined
   try {
@@ -51,11 +55,14 @@ export async function withRun<T>(
     const submission = await progress.step("staging the submission", 1, () => stageSubmission(told.input, folder))
     const checkpoint = await openCheckpoint(submission)
     const lab = { ...labOf(submission, told, world, log), engine }
-    const image = await obtainImage(lab, told, checkpoint, progress)
-    const read = await progress.step("reading every layer", 5, () =>
-      readImage(image.layout, submission.declaration, world.signal),
+    const { image, bindings } =
+      reference === undefined
+        ? { image: await obtainBuild(lab, checkpoint, progress), bindings: [] }
+        : await obtainGiven(lab, reference, progress, world)
+    const read = await progress.step("reading every layer", 5, async () =>
+      readImage(await openOciLayout(image.layout), submission.declaration, world.signal),
     )
-    return await work({ submission, engine, image, read, lab: { ...lab, image } }, checkpoint)
+    return await work({ submission, engine, image, bindings, read, lab: { ...lab, image } }, checkpoint)
   } catch (error) {
     throw world.signal.aborted ? new EvidenceError("interrupted", "interrupted", { cause: error }) : error
   } finally {
@@ -109,14 +116,19 @@ function environmentOf({ port, resources, declaresNondeterminism }: Declaration)
 
 type LabWithoutImage = Omit<Lab, "image" | "seeds">
 
-async function obtainImage(
+async function obtainGiven(
   lab: LabWithoutImage,
-  told: EmitArguments,
-  checkpoint: Checkpoint,
+  reference: ImageReference,
   progress: Progress,
-): Promise<LabImage> {
-  const given = told.image === undefined ? undefined : layoutDirectory(told.image)
-  if (given !== undefined) return progress.step("importing the image", 10, () => importImage(lab, given, null))
+  world: World,
+): Promise<Pick<Run, "image" | "bindings">> {
+  const draft = join(lab.engine.workDirectory, "given")
+  const { directory, bindings } = await progress.step("fetching the image", 10, () => layOut(reference, draft, world))
+  const image = await progress.step("importing the image", 10, () => importImage(lab, directory, null))
+  return { image, bindings }
+}
+
+async function obtainBuild(lab: LabWithoutImage, checkpoint: Checkpoint, progress: Progress): Promise<LabImage> {
   const kept = await keptBuild(checkpoint)
   if (kept !== undefined)
     return progress.step("importing the kept build", 10, () => importImage(lab, kept.layout, kept.build))
@@ -154,13 +166,4 @@ async function importImage(
   const identity = await readLayoutIdentity(layout)
   const reference = await engine.importLayout(layout, signal)
   return { reference, layout, ...identity, build }
-}
-
-/** @throws EvidenceError usage for other forms than `oci:DIR` */
-export function layoutDirectory(image: string): string {
-  const directory = /^oci:(.+)$/s.exec(image)?.[1]
-  if (directory !== undefined) return directory
-  throw new EvidenceError("usage", `this version reads images as oci:DIR, not ${image}`, {
-    hint: "Export it first, for example: skopeo copy docker://REF oci:DIR",
-  })
 }

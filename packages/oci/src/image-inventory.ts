@@ -1,6 +1,6 @@
 import { EvidenceError, type InventoryEntry } from "@envidence/core"
 import { type LayerInventory, type LayerLimits, readLayer, type WantedBytes } from "./layer.js"
-import { type OciLayout, openLayerBlob } from "./layout.js"
+import { type OpenedImage, openLayerBlob } from "./opened-image.js"
 import { packageDatabaseBytes } from "./sbom/databases.js"
 
 export interface ImageInventory {
@@ -28,7 +28,7 @@ export interface InventoryOptions {
  *
  * @throws EvidenceError as `readLayer` does
  */
-export async function inventoryImage(layout: OciLayout, options: InventoryOptions = {}): Promise<ImageInventory> {
+export async function inventoryImage(layout: OpenedImage, options: InventoryOptions = {}): Promise<ImageInventory> {
   const layers: LayerInventory[] = []
   for (const source of layout.layers) {
     if (options.signal?.aborted) throw new EvidenceError("interrupted", `interrupted before layer ${source.index}`)

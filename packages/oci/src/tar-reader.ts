@@ -93,6 +93,18 @@ export class TarReader {
     }
   }
 
+  /** For who can seek: leaves out the content that would come next. Returns its bytes, with what fills its last block. */
+  skipContent(): number {
+    if (this.#state !== "content") return 0
+    const bytes = this.#remaining + this.#padding
+    this.#remaining = 0
+    this.#padding = 0
+    this.#offset += bytes
+    this.#state = "header"
+    this.#handler.endOfFile()
+    return bytes
+  }
+
   end(): void {
     if (this.#state !== "end") throw malformed("the archive breaks off before its end-of-archive blocks")
   }

@@ -51,22 +51,22 @@ describe("a layout", () => {
 
   it("chooses the image of the platform from a nested index, and names the others", async () => {
     const directory = layout({ index: (manifest, put) => nestedIndex(manifest, put, ["linux/arm64", "linux/amd64"]) })
-    const opened = await openOciLayout(directory, { platform: "linux/amd64" })
+    const opened = await openOciLayout(directory, { platforms: ["linux/amd64"] })
     expect(opened.index?.platforms).toEqual(["linux/arm64/v8", "linux/amd64"])
     expect(digest(opened.index?.bytes ?? "")).toBe(opened.index?.digest)
-    expect(await refusalCode(openOciLayout(directory, { platform: "linux/s390x" }))).toBe("input-not-found")
+    expect(await refusalCode(openOciLayout(directory, { platforms: ["linux/s390x"] }))).toBe("input-not-found")
   })
 
   it("takes the only image of an index wherever it is for, attestations aside", async () => {
     const directory = layout({ index: (manifest, put) => nestedIndex(manifest, put, ["linux/amd64"]) })
-    expect((await openOciLayout(directory, { platform: "linux/s390x" })).platform).toBe("linux/amd64")
+    expect((await openOciLayout(directory, { platforms: ["linux/s390x"] })).platform).toBe("linux/amd64")
   })
 
   it("with two images for one platform is ambiguous", async () => {
     const directory = layout({
       index: (manifest, put) => nestedIndex(manifest, put, ["linux/amd64", "linux/amd64"]),
     })
-    expect(await refusalCode(openOciLayout(directory, { platform: "linux/amd64" }))).toBe("malformed-image")
+    expect(await refusalCode(openOciLayout(directory, { platforms: ["linux/amd64"] }))).toBe("malformed-image")
   })
 })
 

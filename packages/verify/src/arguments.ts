@@ -60,6 +60,9 @@ function refuseRepeats(parsed: Record<string, unknown>): void {
   if (repeated !== undefined) throw usage(`--${repeated} is given twice`)
 }
 
+const IMAGE =
+  "the image, whose layers are read: oci:DIR, oci-archive:FILE, docker-archive:FILE, podman:REF, docker:REF, or HOST/NAME:TAG in a registry"
+
 const parser = (version: string) =>
   yargs()
     .scriptName("verify-evidence")
@@ -76,7 +79,7 @@ const parser = (version: string) =>
       "What it must be evidence for (one is demanded):",
     )
     .option("submission", { type: "string", requiresArg: true, describe: "a checkout of the submission" })
-    .option("image", { type: "string", requiresArg: true, describe: "the image: oci:DIR; its layers are read" })
+    .option("image", { type: "string", requiresArg: true, describe: IMAGE })
     .option("image-digest", { type: "string", requiresArg: true, describe: "sha256:… of the image's manifest" })
     .option("any-subject-unsafe", { type: "boolean", default: false, describe: "accept evidence for anything" })
     .group(

@@ -13,5 +13,8 @@ const exitCode = await main(process.argv.slice(2), {
   stderr: text => process.stderr.write(text),
   stdin: () => process.stdin,
   now: () => new Date(),
+  env: process.env,
+  // Images are large, and /tmp is often kept in memory.
+  temporaryDirectory: process.env.TMPDIR ?? "/var/tmp",
 })
 process.exitCode = exitCode === 0 && isUnread ? 1 : exitCode

@@ -1,4 +1,5 @@
 import {
+  type AuthenticatedBundle,
   type Digest,
   EvidenceError,
   type ExpectedSubject,
@@ -6,8 +7,19 @@ import {
   type OwnReading,
   submissionDigest,
 } from "@envidence/core"
-import { buildImageSbom, inventoriesOf, inventoryImage, openOciLayout, readBuildContext } from "@envidence/oci"
+import {
+  buildImageSbom,
+  type ImageReference,
+  inventoriesOf,
+  inventoryImage,
+  machinePlatform,
+  parseImageReference,
+  readBuildContext,
+  refuseOffline,
+  withImage,
+} from "@envidence/oci"
 import type { VerifyArguments } from "./arguments.js"
+import type { World } from "./world.js"
 
 /** What the evidence must be about, and what was read of it here. */
 export interface ReadSubject {
@@ -15,20 +27,28 @@ export interface ReadSubject {
   readonly own: OwnReading
 }
 
-type SubjectArguments = Pick<VerifyArguments, "submission" | "image" | "imageDigest" | "anySubjectUnsafe">
+type SubjectArguments = Pick<VerifyArguments, "submission" | "image" | "imageDigest" | "anySubjectUnsafe" | "offline">
 
-/** @throws EvidenceError no-subject-chosen, usage, input-not-found, malformed-image, invalid-submission */
-export async function readSubject(told: SubjectArguments, dockerfile: string | null): Promise<ReadSubject> {
-  const read = told.image === undefined ? undefined : await readImage(told.image)
-  const image = read?.digest ?? (told.imageDigest === undefined ? undefined : parseDigest(told.imageDigest))
+/** @throws EvidenceError no-subject-chosen, usage, invalid-submission; as `openImage` and `readLayer` do */
+export async function readSubject(
+  told: SubjectArguments,
+  authenticated: AuthenticatedBundle,
+  world: World,
+): Promise<ReadSubject> {
+  const named = told.imageDigest === undefined ? {} : { image: parseDigest(told.imageDigest) }
+  const { expected, own } =
+    told.image === undefined ? { expected: named, own: {} } : await readImage(told.image, authenticated, world)
+  const { dockerfile } = authenticated.bundle.submission
   const submission = told.submission === undefined ? undefined : await readSubmission(told.submission, dockerfile)
-  const own = read?.own ?? {}
-  if (image === undefined && submission === undefined) return { expected: { anySubjectUnsafe: true }, own }
-  return { expected: { ...(image && { image }), ...(submission && { submission }) }, own }
+  if (Object.keys(expected).length === 0 && submission === undefined)
+    return { expected: { anySubjectUnsafe: true }, own }
+  return { expected: { ...expected, ...(submission && { submission }) }, own }
 }
 
-/** Before anything is read: a subject must be told. */
+/** Before anything is read: a subject must be told, in a form that can be. @throws EvidenceError usage, no-subject-chosen */
 export function demandSubject(told: SubjectArguments): void {
+  const reference: ImageReference | undefined = told.image === undefined ? undefined : parseImageReference(told.image)
+  if (told.offline && reference?.kind === "registry") throw refuseOffline(reference)
   const named = told.submission !== undefined || told.image !== undefined || told.imageDigest !== undefined
   if (named && told.anySubjectUnsafe)
     throw new EvidenceError("usage", "--any-subject-unsafe contradicts the subject that is named")
@@ -47,14 +67,24 @@ async function readSubmission(directory: string, dockerfile: string | null): Pro
   return submissionDigest(await readBuildContext(directory, { dockerfile }))
 }
 
-async function readImage(reference: string): Promise<{ digest: Digest; own: OwnReading }> {
-  const directory = /^oci:(.+)$/s.exec(reference)?.[1]
-  if (directory === undefined)
-    throw new EvidenceError("usage", "--image takes oci:DIR in this version", {
-      hint: "Export the image as an OCI layout, or give its digest by --image-digest.",
-    })
-  const layout = await openOciLayout(directory)
-  const inventory = await inventoryImage(layout)
-  const { bytes } = buildImageSbom(layout, inventory)
-  return { digest: layout.manifestDigest, own: { layers: inventoriesOf(inventory), sbom: bytes } }
+interface ReadImage {
+  readonly expected: { readonly image?: Digest; readonly imageConfig?: Digest }
+  readonly own: OwnReading
+}
+
+/** Reads the image's layers: of an index, the image that the evidence says it is about, if there is such a one. */
+function readImage(text: string, { predicate }: AuthenticatedBundle, world: World): Promise<ReadImage> {
+  const platforms = [predicate.image.platform, machinePlatform()]
+  const { env, temporaryDirectory } = world
+  return withImage(parseImageReference(text), { platforms, env, temporaryDirectory }, async image => {
+    const isMade = image.manifestOrigin === "made"
+    const inventory = await inventoryImage(image)
+    // The SBOM names its image by the manifest. Where the source keeps none, only the signer can say which it is.
+    const manifestDigest = isMade ? (predicate.image.digest as Digest) : image.manifestDigest
+    const { bytes } = buildImageSbom({ ...image, manifestDigest }, inventory)
+    return {
+      expected: isMade ? { imageConfig: image.configDigest } : { image: image.manifestDigest },
+      own: { layers: inventoriesOf(inventory), sbom: bytes },
+    }
+  })
 }

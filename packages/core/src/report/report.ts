@@ -64,8 +64,9 @@ export async function buildCheckReport(
   policy: PolicyDocument,
   declaration: Declaration,
   submission: string,
+  bindings: readonly Binding[] = [],
 ): Promise<Report> {
-  const report = await buildReport({ findings, policy, expectedChallenge: null, trustedRootSha256: null })
+  const report = await buildReport({ findings, bindings, policy, expectedChallenge: null, trustedRootSha256: null })
   const title = titleOf(declaration, submission)
   return { ...report, verdict: "checked", title, honesty: { ...report.honesty, proves: [] } }
 }

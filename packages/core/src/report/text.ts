@@ -116,7 +116,7 @@ const machineOf = (claims: Readonly<Record<string, unknown>>): string =>
 
 function sameThing({ bindings }: Report): string[] {
   const shown = bindings.filter(
-    ({ id }) => id.startsWith("expected-") || id === "image-from-source" || id === "platforms",
+    ({ id }) => id.startsWith("expected-") || id === "image" || id === "image-from-source" || id === "platforms",
   )
   return shown.length === 0 ? [] : row("Same thing", shown.map(describeBinding).join(" | "))
 }
@@ -124,7 +124,8 @@ function sameThing({ bindings }: Report): string[] {
 function describeBinding({ id, outcome, because }: Report["bindings"][number]): string {
   const name = BINDING_NAMES[id] ?? id
   if (id === "platforms") return `platforms ${because}`
-  if (outcome === "holds") return `${name}: yes`
+  if (id === "image") return because
+  if (outcome === "holds") return `${name}: yes${because.startsWith("by its config") ? ", by its config alone" : ""}`
   return `${name}: ${id === "image-from-source" ? because.split(":")[0] : "not checked"}`
 }
 
