@@ -18,7 +18,7 @@ export interface InventoryOptions {
   readonly onProgress?: (progress: InventoryProgress) => void
   readonly signal?: AbortSignal
   readonly limits?: Partial<LayerLimits>
-  /** Which files to keep: by default what the SBOM is made from. */
+  /** Which files to keep: by default what the SBOM is made from, and then programs are looked into as well. */
   readonly wants?: WantedBytes
 }
 
@@ -36,6 +36,7 @@ export async function inventoryImage(layout: OpenedImage, options: InventoryOpti
     layers.push(
       await readLayer(blob, source, {
         wants: options.wants ?? packageDatabaseBytes,
+        programs: options.wants === undefined,
         ...(options.limits === undefined ? {} : { limits: options.limits }),
         ...(options.signal === undefined ? {} : { signal: options.signal }),
       }),

@@ -23,5 +23,7 @@ export {
 export { openRegistryImage, type RegistryOptions, type RegistryTiming, registryTiming } from "./registry.js"
 export { buildSbom, type Sbom, type SbomComponent, type SbomInput } from "./sbom/build.js"
 export { packageDatabaseBytes } from "./sbom/databases.js"
+export type { EmbeddedPackages } from "./sbom/executable.js"
 export { buildImageSbom } from "./sbom/image-sbom.js"
+export type { PackageType } from "./sbom/package-facts.js"
 export type { UnreadableDatabase } from "./sbom/packages.js"

@@ -14,6 +14,7 @@ import {
   pathInRoot,
 } from "@envidence/core"
 import { CONTENT_HEAD_BYTES, contentKind } from "./content-kind.js"
+import { type EmbeddedPackages, ExecutableReader, mayBeExecutable } from "./sbom/executable.js"
 import { type TarEntry, type TarHandler, type TarLimits, TarReader } from "./tar-reader.js"
 import { splitZstdFrames } from "./zstd-frames.js"
 
@@ -57,11 +58,15 @@ export interface LayerInventory {
   readonly entries: readonly InventoryEntry[]
   /** Content of wanted files by the index of their entry; null for one that is larger than was asked for. */
   readonly wanted: ReadonlyMap<number, Buffer | null>
+  /** What programs carry of the packages they are made of, by the index of their entry; empty unless asked for. */
+  readonly embedded: ReadonlyMap<number, EmbeddedPackages>
   readonly unpackedBytes: number
 }
 
 export interface LayerOptions {
   readonly wants?: WantedBytes
+  /** Whether to look into programs for the packages they are made of; default: no. */
+  readonly programs?: boolean
   readonly limits?: Partial<LayerLimits>
   readonly signal?: AbortSignal
 }
@@ -102,12 +107,15 @@ class LayerPass implements TarHandler {
   readonly #entries: InventoryEntry[] = []
   readonly #wanted = new Map<number, Buffer | null>()
   #wantedBytes = 0
+  readonly #programs: boolean
+  readonly #embedded = new Map<number, EmbeddedPackages>()
   #file: FileInLayer | undefined
 
   constructor(source: LayerSource, options: LayerOptions) {
     this.#source = source
     this.#limits = { ...layerLimits, ...options.limits }
     this.#wants = options.wants ?? (() => 0)
+    this.#programs = options.programs ?? false
     this.#reader = new TarReader(this, this.#limits)
   }
 
@@ -132,7 +140,14 @@ class LayerPass implements TarHandler {
     if (digest !== descriptor.digest) throw mismatch(`the blob hashes to ${digest}`)
     const unpacked = digestOfHex(this.#unpacked.digest("hex"))
     if (unpacked !== diffId) throw mismatch(`the archive hashes to ${unpacked}, the config's diff_id is ${diffId}`)
-    return { digest, diffId, entries: this.#entries, wanted: this.#wanted, unpackedBytes: this.#unpackedBytes }
+    return {
+      digest,
+      diffId,
+      entries: this.#entries,
+      wanted: this.#wanted,
+      embedded: this.#embedded,
+      unpackedBytes: this.#unpackedBytes,
+    }
   }
 
   async *#hashStored(source: AsyncIterable<Buffer>): AsyncGenerator<Buffer> {
@@ -190,7 +205,7 @@ class LayerPass implements TarHandler {
     this.#entries.push(inventory)
     if (entry.type !== "file") return
     const keep = this.#wants(pathInRoot(inventory))
-    this.#file = new FileInLayer(entry.size, this.#admit(keep, entry.size))
+    this.#file = new FileInLayer(entry.size, this.#admit(keep, entry.size), this.#programs)
   }
 
   /** Whether to keep a file's content: its size is known before, so memory is never spent on one that is too large. */
@@ -214,6 +229,15 @@ class LayerPass implements TarHandler {
     this.#file = undefined
     this.#entries[index] = Object.assign(entry, file.finish())
     if (file.kept !== undefined) this.#wanted.set(index, file.kept)
+    const embedded = file.program?.finish()
+    if (embedded !== undefined) this.#keepEmbedded(index, embedded)
+  }
+
+  #keepEmbedded(index: number, embedded: EmbeddedPackages): void {
+    const bytes = (embedded.goBuildInfo?.length ?? 0) + (embedded.cargoAuditable?.length ?? 0)
+    const admitted = this.#wantedBytes + bytes <= this.#limits.wantedBytes
+    if (admitted) this.#wantedBytes += bytes
+    this.#embedded.set(index, admitted ? embedded : { because: "too much was found in this layer's files before it" })
   }
 }
 
@@ -231,15 +255,21 @@ class FileInLayer {
   #head = EMPTY
   #kind: ReturnType<typeof contentKind> = "empty"
   #seen = 0
+  readonly #mayBeProgram: boolean
+  program: ExecutableReader | undefined
 
-  constructor(size: number, keep: boolean) {
+  constructor(size: number, keep: boolean, mayBeProgram: boolean) {
     this.#size = size
+    this.#mayBeProgram = mayBeProgram
     this.kept = keep ? Buffer.allocUnsafeSlow(size) : undefined
     if (size === 0) this.#sha256 = hash("sha256", EMPTY, "hex")
   }
 
   add(piece: Buffer): void {
     if (this.kept !== undefined) piece.copy(this.kept, this.#seen)
+    if (this.#seen === 0 && this.#mayBeProgram && mayBeExecutable(this.#size, piece[0]))
+      this.program = new ExecutableReader(this.#size)
+    this.program?.add(piece)
     if (piece.length === this.#size) {
       // Most files lie in one piece: no hash object, no copy of the head.
       this.#sha256 = hash("sha256", piece, "hex")

@@ -3,8 +3,9 @@ import { Enums, Models, Serialize, Spec } from "@cyclonedx/cyclonedx-library"
 import { compareBytewise, type Digest, encodeUtf8, type ImageView, UNREADABLE_PROPERTY } from "@envidence/core"
 import { PackageURL } from "packageurl-js"
 import type { LayerInventory } from "../layer.js"
-import { debianLicenses, pythonLicenses } from "./licenses.js"
-import type { Distribution } from "./os-release.js"
+import { dependencyEdges, MAX_EDGES } from "./dependencies.js"
+import { licensesOf } from "./licenses.js"
+import type { PackageFacts, PackageType } from "./package-facts.js"
 import { type FoundPackage, findPackages, type UnreadableDatabase } from "./packages.js"
 
 export interface SbomInput {
@@ -19,9 +20,10 @@ export interface SbomInput {
 }
 
 export interface SbomComponent {
-  readonly type: "deb" | "pypi"
+  readonly type: PackageType
   readonly name: string
-  readonly version: string
+  /** Null where its database has none. */
+  readonly version: string | null
   readonly purl: string
   /** The layer that brought it. */
   readonly layer: number
@@ -40,11 +42,18 @@ export interface Sbom {
 
 /** Describes what package managers installed in the image. @throws EvidenceError limit-exceeded */
 export function buildSbom(input: SbomInput): Sbom {
-  const { packages, unreadable, distribution } = findPackages(input.layers)
-  const described = packages.map(found => ({ found, component: describe(found, distribution) })).sort(inOrder)
-  const sorted = [...unreadable].sort((a, b) => compareBytewise(a.path, b.path) || a.layer - b.layer)
+  const { packages, unreadable } = findPackages(input.layers)
+  const described = packages.map(found => ({ found, component: describe(found) })).sort(inOrder)
+  const edges = dependencyEdges(described.map(({ found }) => found))
+  const { missingFrom } = edges
+  const incomplete = missingFrom === undefined ? [] : [{ ...placeOf(missingFrom), because: EDGES_MISSING }]
+  const sorted = [...unreadable, ...incomplete].sort((a, b) => compareBytewise(a.path, b.path) || a.layer - b.layer)
   const bom = new Models.Bom({ serialNumber: serialNumber(input.manifestDigest), metadata: metadata(input, sorted) })
-  for (const { found, component } of described) bom.components.add(model(found, component, input.layers))
+  const models = described.map(({ found, component }) => model(found, component, input.layers))
+  for (const [i, component] of models.entries()) {
+    bom.components.add(component)
+    for (const needed of edges.of[i] ?? []) addDependency(component, models[needed])
+  }
   const components = described.map(({ component }) => component)
   return {
     bytes: serialize(bom),
@@ -55,6 +64,10 @@ export function buildSbom(input: SbomInput): Sbom {
   }
 }
 
+const placeOf = ({ path, layer }: FoundPackage) => ({ path: path.toWellFormed(), layer })
+
+const EDGES_MISSING = `its packages depend on each other more than ${MAX_EDGES} times, and not all of it is listed`
+
 interface Described {
   readonly found: FoundPackage
   readonly component: SbomComponent
@@ -63,66 +76,60 @@ interface Described {
 const inOrder = ({ component: a }: Described, { component: b }: Described) =>
   compareBytewise(a.purl, b.purl) || compareBytewise(a.path, b.path)
 
-function describe(found: FoundPackage, distribution: Distribution | undefined): SbomComponent {
-  const { name, version } = found.package
-  return {
-    type: found.type,
-    name,
-    version,
-    purl: found.type === "deb" ? debianPurl(found.package, distribution) : pythonPurl(found.package),
-    layer: found.layer,
-    path: found.path.toWellFormed(),
-  }
+function addDependency(component: Models.Component, needed: Models.Component | undefined): void {
+  if (needed !== undefined) component.dependencies.add(needed.bomRef)
 }
 
-type OfType<T extends FoundPackage["type"]> = Extract<FoundPackage, { type: T }>["package"]
-
-function debianPurl(found: OfType<"deb">, distribution: Distribution | undefined): string {
-  const distro = distribution && [distribution.id, distribution.versionId].filter(Boolean).join("-")
-  const qualifiers = {
-    arch: found.architecture,
-    ...(distro === undefined ? {} : { distro }),
-    // Advisories are about source packages.
-    ...(found.source === null ? {} : { upstream: found.source }),
-  }
-  return new PackageURL("deb", distribution?.id ?? "debian", found.name, found.version, qualifiers, null).toString()
+function describe({ facts, layer, path }: FoundPackage): SbomComponent {
+  const { type, name, version } = facts
+  return { type, name, version, purl: purlOf(facts), layer, path: path.toWellFormed() }
 }
 
-const pythonPurl = ({ name, version }: OfType<"pypi">) =>
-  // Names are equal up to case and separators (PEP 503).
-  new PackageURL("pypi", null, name.toLowerCase().replace(/[-_.]+/g, "-"), version, null, null).toString()
+function purlOf({ type, name, version, purl }: PackageFacts): string {
+  const { namespace, qualifiers } = purl
+  return new PackageURL(
+    type,
+    namespace,
+    purl.name ?? name,
+    purl.version ?? version,
+    qualifiers ?? null,
+    null,
+  ).toString()
+}
 
 function model(found: FoundPackage, component: SbomComponent, layers: readonly LayerInventory[]): Models.Component {
   const { name, version, purl, path, layer } = component
+  const properties = [
+    ["layer:index", String(layer)],
+    ["layer:diffId", layers[layer]?.diffId ?? ""],
+    ["path", path],
+    ...(found.facts.properties ?? []),
+  ] as const
   return new Models.Component(Enums.ComponentType.Library, name, {
     bomRef: `${purl}#${path}`,
-    version,
+    ...(version === null ? {} : { version }),
     purl,
-    ...details(found),
-    properties: new Models.PropertyRepository([
-      new Models.Property("envidence:layer:index", String(layer)),
-      new Models.Property("envidence:layer:diffId", layers[layer]?.diffId ?? ""),
-      new Models.Property("envidence:path", path),
-    ]),
+    ...details(found.facts),
+    properties: new Models.PropertyRepository(
+      properties.map(([key, value]) => new Models.Property(`envidence:${key}`, value)),
+    ),
   })
 }
 
 const TEXT_LENGTH = 1024
 
-function details(found: FoundPackage): Models.OptionalComponentProperties {
-  if (found.type === "deb") {
-    const { maintainer } = found.package
-    return {
-      licenses: new Models.LicenseRepository(debianLicenses(found.licenses)),
-      ...(maintainer === null ? {} : { publisher: maintainer.slice(0, TEXT_LENGTH) }),
-    }
-  }
-  const { summary } = found.package
+function details(facts: PackageFacts): Models.OptionalComponentProperties {
+  const { publisher, description, hashes } = facts
   return {
-    licenses: new Models.LicenseRepository(pythonLicenses(found.package)),
-    ...(summary === null ? {} : { description: summary.slice(0, TEXT_LENGTH) }),
+    licenses: new Models.LicenseRepository(licensesOf(facts)),
+    ...(publisher ? { publisher: shorten(publisher) } : {}),
+    ...(description ? { description: shorten(description) } : {}),
+    ...(hashes === undefined ? {} : { hashes: new Models.HashDictionary(hashes as [Enums.HashAlgorithm, string][]) }),
   }
 }
+
+// Cutting between two halves of a character would leave one that no JSON reader takes.
+const shorten = (text: string) => text.toWellFormed().slice(0, TEXT_LENGTH).toWellFormed()
 
 // In the SBOM itself, so that whoever has its bytes knows what it could not see.
 const unreadableProperty = ({ layer, path, because }: UnreadableDatabase) =>

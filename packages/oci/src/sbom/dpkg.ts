@@ -1,13 +1,5 @@
-/** One installed Debian package. */
-export interface DebianPackage {
-  readonly name: string
-  readonly version: string
-  readonly architecture: string
-  /** The source package, with its version where it differs. */
-  readonly source: string | null
-  readonly maintainer: string | null
-  readonly homepage: string | null
-}
+import type { Distribution } from "./os-release.js"
+import { distributionPurl, matching, type PackageFacts } from "./package-facts.js"
 
 const NAME = /^[a-z0-9][a-z0-9+.-]{0,255}$/
 const VERSION = /^[A-Za-z0-9.+:~-]{1,255}$/
@@ -16,15 +8,16 @@ const SOURCE = /^([a-z0-9][a-z0-9+.-]{0,255})(?: \(([A-Za-z0-9.+:~-]{1,255})\))?
 
 /**
  * Reads `var/lib/dpkg/status` (deb-control(5) stanzas with a Status field), or one file of `status.d`, which has none.
+ * Licences lie elsewhere.
  *
  * @throws Error where a stanza is not one
  */
-export function parseDpkgStatus(text: string): DebianPackage[] {
-  const packages: DebianPackage[] = []
+export function parseDpkgStatus(text: string, distribution: Distribution | undefined): PackageFacts[] {
+  const packages: PackageFacts[] = []
   for (const stanza of text.split(/\n[ \t]*\n/)) {
     if (stanza.trim() === "") continue
     const fields = parseFields(stanza)
-    if (isInstalled(fields.get("status"))) packages.push(readPackage(fields))
+    if (isInstalled(fields.get("status"))) packages.push(readPackage(fields, distribution))
   }
   return packages
 }
@@ -46,20 +39,28 @@ function parseFields(stanza: string): Map<string, string> {
 // "want flag status": what was removed but kept its configuration is not installed.
 const isInstalled = (status: string | undefined) => status === undefined || status.split(/\s+/)[2] === "installed"
 
-function readPackage(fields: ReadonlyMap<string, string>): DebianPackage {
+function readPackage(fields: ReadonlyMap<string, string>, distribution: Distribution | undefined): PackageFacts {
   const name = matching(fields.get("package"), NAME, "Package")
   const source = SOURCE.exec(fields.get("source") ?? "")
   return {
+    type: "deb",
     name,
     version: matching(fields.get("version"), VERSION, `Version of ${name}`),
-    architecture: matching(fields.get("architecture"), ARCHITECTURE, `Architecture of ${name}`),
-    source: source === null ? null : [source[1], source[2]].filter(part => part !== undefined).join("@"),
-    maintainer: fields.get("maintainer") ?? null,
-    homepage: fields.get("homepage") ?? null,
+    purl: distributionPurl(distribution, "debian", {
+      arch: matching(fields.get("architecture"), ARCHITECTURE, `Architecture of ${name}`),
+      // Advisories are about source packages.
+      upstream: source === null ? null : [source[1], source[2]].filter(part => part !== undefined).join("@"),
+    }),
+    licenses: [],
+    publisher: fields.get("maintainer") ?? null,
+    requires: [...relations(fields.get("pre-depends")), ...relations(fields.get("depends"))],
+    provides: relations(fields.get("provides")),
   }
 }
 
-function matching(value: string | undefined, pattern: RegExp, what: string): string {
-  if (value !== undefined && pattern.test(value)) return value
-  throw new Error(`${what} is missing or malformed`)
-}
+/** The names in "a (>= 1) | b:any, c [amd64]": of alternatives all, since each that is installed serves. */
+const relations = (field: string | undefined): string[] =>
+  (field ?? "")
+    .split(/[,|]/)
+    .map(relation => /^\s*([a-z0-9][a-z0-9+.-]*)/.exec(relation)?.[1] ?? "")
+    .filter(name => name !== "")

@@ -1,0 +1,49 @@
+import type { Distribution } from "./os-release.js"
+
+export type PackageType = "apk" | "cargo" | "deb" | "golang" | "npm" | "pypi" | "rpm"
+
+/** What a package's database says of it, in the terms of every ecosystem. */
+export interface PackageFacts {
+  readonly type: PackageType
+  readonly name: string
+  /** Null where the database has none, as of a program that Go built from a checkout. */
+  readonly version: string | null
+  readonly purl: PurlParts
+  /** As written: SPDX expressions, short names or free text, each one alternative of none. */
+  readonly licenses: readonly string[]
+  readonly publisher?: string | null
+  readonly description?: string | null
+  /** Hashes of the package as it was delivered, in hexadecimal. */
+  readonly hashes?: readonly (readonly ["MD5" | "SHA-1" | "SHA-256" | "SHA-512", string])[]
+  /** Names below `envidence:`. */
+  readonly properties?: readonly (readonly [string, string])[]
+  /** Names that it needs of others in the same database, and that it offers them beside its own. */
+  readonly requires: readonly string[]
+  readonly provides: readonly string[]
+}
+
+/** The parts of a package URL that are not the name and version as written. */
+export interface PurlParts {
+  readonly namespace: string | null
+  readonly name?: string
+  /** Where it is not the version as written. */
+  readonly version?: string
+  readonly qualifiers?: Readonly<Record<string, string>>
+}
+
+/** The parts that packages of a Linux distribution have (purl-spec, types deb, apk and rpm). */
+export function distributionPurl(
+  distribution: Distribution | undefined,
+  vendor: string | null,
+  qualifiers: Readonly<Record<string, string | null>>,
+): PurlParts {
+  const distro = distribution && [distribution.id, distribution.versionId].filter(Boolean).join("-")
+  const known = Object.entries({ ...qualifiers, distro: distro ?? null }).filter(entry => entry[1] !== null)
+  return { namespace: distribution?.id ?? vendor, qualifiers: Object.fromEntries(known) as Record<string, string> }
+}
+
+/** A value that a pattern accepts. @throws Error naming what is missing or malformed */
+export function matching(value: string | null | undefined, pattern: RegExp, what: string): string {
+  if (typeof value === "string" && pattern.test(value)) return value
+  throw new Error(`${what} is missing or malformed`)
+}
