@@ -1,5 +1,4 @@
 import { EvidenceError } from "@envidence/core"
-import { readBoundedStream } from "./bounded-file.js"
 import type { Credentials, FoundCredentials } from "./credentials.js"
 
 /** `Bearer` or `Basic` with its parameters, as a registry asks for it (RFC 9110, section 11.6.1). */
@@ -8,8 +7,8 @@ interface Challenge {
   readonly parameters: Readonly<Record<string, string>>
 }
 
-/** How a request is sent: never redirected by itself, within a time. */
-export type SendRequest = (url: URL, init: RequestInit) => Promise<Response>
+/** Sends a request, follows no redirect, and gives a bounded answer within a time. */
+export type SendRequest = (url: URL, init: RequestInit) => Promise<{ readonly status: number; readonly body: Buffer }>
 
 export interface AuthorizationOptions {
   readonly repository: string
@@ -20,8 +19,6 @@ export interface AuthorizationOptions {
   /** Whether an address may be asked at all. */
   readonly admit: (url: URL) => void
 }
-
-const TOKEN_BYTES = 65_536
 
 /**
  * What to send as `Authorization` to one repository of a registry, learnt from what the registry answers (the
@@ -78,17 +75,10 @@ export class RegistryAuthorization {
     const url = new URL(realm)
     // The user's password goes there: no worse a way than to the registry itself.
     admit(url)
-    const response = await send(...this.#tokenRequest(url, parameters, credentials))
-    if (response.status === 401 || response.status === 403) {
-      await response.body?.cancel()
-      throw this.refused(`refuses to give a token (${response.status})`)
-    }
-    if (!response.ok || response.body === null) {
-      await response.body?.cancel()
-      throw new EvidenceError("registry-failed", `the token server of ${host} answers ${response.status}`)
-    }
-    const bytes = await readBoundedStream(response.body, `the answer of the token server of ${host}`, TOKEN_BYTES)
-    return parseToken(bytes, host)
+    const { status, body } = await send(...this.#tokenRequest(url, parameters, credentials))
+    if (status === 401 || status === 403) throw this.refused(`refuses to give a token (${status})`)
+    if (status !== 200) throw new EvidenceError("registry-failed", `the token server of ${host} answers ${status}`)
+    return parseToken(body, host)
   }
 
   #tokenRequest(url: URL, { service }: Challenge["parameters"], credentials: Credentials | null): [URL, RequestInit] {

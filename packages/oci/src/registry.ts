@@ -73,6 +73,7 @@ export async function openRegistryImage(reference: RegistryReference, options: R
 
 /** OCI image specification 1.1: registries take manifests up to this size. */
 const MANIFEST_BYTES = 4_194_304
+const TOKEN_BYTES = 65_536
 const ACCEPTED = [...manifestMediaTypes, ...indexMediaTypes].join(", ")
 const REDIRECTS = new Set([301, 302, 303, 307, 308])
 const MAX_REDIRECTS = 5
@@ -117,7 +118,7 @@ class Registry implements BlobSource {
       repository,
       host,
       find: () => findCredentials(host, repository, options.env),
-      send: async (url, init) => (await this.#send(url, init, this.#timing.answer)).response,
+      send: (url, init) => this.#sendForToken(url, init),
       admit: url => this.#admit(url),
     })
   }
@@ -161,7 +162,7 @@ class Registry implements BlobSource {
   // On this machine itself a registry may speak plain HTTP, as docker and podman allow; nothing secret was sent yet.
   async #chooseScheme(): Promise<void> {
     try {
-      const { response } = await this.#send(new URL("/v2/", this.#origin), {}, this.#timing.answer)
+      const { response } = await this.#send(new URL("/v2/", this.#origin), {})
       await discard(response)
     } catch (error) {
       if (!(error instanceof TransientError)) throw error
@@ -172,13 +173,28 @@ class Registry implements BlobSource {
   async #fetchManifest(name: string, maxBytes: number): Promise<Fetched> {
     const url = new URL(`/v2/${this.#reference.repository}/manifests/${name}`, this.#origin)
     return this.#retry(`the manifest of ${this.#name()}`, async () => {
-      const { response, abort } = await this.#ask(url, { accept: ACCEPTED })
-      try {
-        return await this.#readManifest(response, maxBytes)
-      } finally {
-        abort()
-      }
+      const answer = await this.#ask(url, { accept: ACCEPTED })
+      return this.#inTime(answer, () => this.#readManifest(answer.response, maxBytes))
     })
+  }
+
+  async #sendForToken(url: URL, init: RequestInit): Promise<{ status: number; body: Buffer }> {
+    const answer = await this.#send(url, init)
+    const { response } = answer
+    const what = `the answer of the token server of ${this.#reference.host}`
+    const body = await this.#inTime(answer, () => readBody(response, TOKEN_BYTES, what))
+    return { status: response.status, body }
+  }
+
+  /** Reads a document, and ends its request whatever comes of it. */
+  async #inTime<T>({ abort }: Answer, read: () => Promise<T>): Promise<T> {
+    const timer = setTimeout(abort, this.#timing.answer)
+    try {
+      return await read()
+    } finally {
+      clearTimeout(timer)
+      abort()
+    }
   }
 
   async #readManifest(response: Response, maxBytes: number): Promise<Fetched> {
@@ -268,7 +284,7 @@ class Registry implements BlobSource {
       const answer =
         url.origin === this.#origin.origin
           ? await this.#ask(url, range)
-          : await this.#send(url, { headers: { ...IDENTITY, ...range } }, this.#timing.answer)
+          : await this.#send(url, { headers: { ...IDENTITY, ...range } })
       if (!REDIRECTS.has(answer.response.status)) return answer
       const location = answer.response.headers.get("location") ?? ""
       answer.abort()
@@ -285,7 +301,7 @@ class Registry implements BlobSource {
       const { header } = this.#authorization
       const authorization: Record<string, string> = header === null ? {} : { authorization: header }
       const init = { headers: { ...IDENTITY, ...headers, ...authorization } }
-      const answer = await this.#send(url, init, this.#timing.answer)
+      const answer = await this.#send(url, init)
       const { status, headers: answered } = answer.response
       if (status === 403 || (status === 401 && attempts > 0)) {
         answer.abort()
@@ -297,11 +313,11 @@ class Registry implements BlobSource {
     }
   }
 
-  async #send(url: URL, init: RequestInit, milliseconds: number): Promise<Answer> {
+  async #send(url: URL, init: RequestInit): Promise<Answer> {
     const { signal, fetch: send = fetch } = this.#options
     const controller = new AbortController()
     const abort = () => controller.abort()
-    const timer = setTimeout(abort, milliseconds)
+    const timer = setTimeout(abort, this.#timing.answer)
     const either = signal === undefined ? controller.signal : AbortSignal.any([signal, controller.signal])
     try {
       const response = await send(url, { ...init, redirect: "manual", signal: either })
