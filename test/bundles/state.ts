@@ -175,6 +175,7 @@ async function observeAll(evidence: StaticEvidence, options: StateOptions, chall
   const notObserved = new Map<string, NotObserved>()
   const measured: Readonly<Record<string, unknown>> = {
     "reproducible-build": reproducibleBuild(evidence),
+    "layer-change-isolation": layerChangeIsolation(evidence),
     "seeded-determinism": seededDeterminism(await deriveSeeds(challenge, 4)),
   }
   for (const { id, revision, inspect } of criteria.values()) {
@@ -206,7 +207,27 @@ function reproducibleBuild({ image }: StaticEvidence) {
   }
   const engine = { name: "podman", version: "5.0.0" }
   const builds = [build, { ...build, seconds: 2 }]
-  return { engine, flags: [], sourceDateEpoch: 0, network: "none", builds, differences: [], omitted: 0 }
+  const same = { differences: [], omitted: 0, causes: [], layers: [] }
+  return { engine, flags: [], sourceDateEpoch: 0, network: "none", builds, ...same }
+}
+
+function layerChangeIsolation({ image }: StaticEvidence) {
+  const layers = image.layers.map(({ digest, diffId, size, instruction }) => ({ digest, diffId, size, instruction }))
+  const other = `sha256:${"c".repeat(64)}`
+  const last = layers.length - 1
+  return {
+    engine: { name: "podman", version: "5.0.0" },
+    flags: [],
+    network: "none",
+    imageDigest: image.manifestDigest,
+    file: { path: "server.py", because: "copied-source", copiedBy: 1, appended: "\n# a change of one comment\n" },
+    base: { manifestDigest: image.manifestDigest, layers },
+    changed: {
+      manifestDigest: other,
+      layers: layers.map((layer, i) => (i < last ? layer : { ...layer, diffId: other })),
+    },
+    spreads: { layer: last, path: "Dockerfile", line: 1 },
+  }
 }
 
 function seededDeterminism(seeds: readonly number[]) {

@@ -195,6 +195,9 @@ function headerByTable(path: string, size: number): Buffer {
   return block
 }
 
+const NUMBERS = "zero one two three four five six seven eight nine ten eleven twelve thirteen".split(" ")
+const inWords = (count: number): string => NUMBERS[count] ?? String(count)
+
 describe("README.md", () => {
   const judged = catalogue.filter(isJudged).map(row => row.id)
   const planned = catalogue.filter(row => !isJudged(row)).map(row => row.id)
@@ -202,17 +205,17 @@ describe("README.md", () => {
   test("lists the criteria that this version observes, and those that it does not", () => {
     const rows = tableOf("README.md", "| criterion | asks | how it is known |")
     expect(rows.map(([id = ""]) => withoutCode(id))).toEqual(judged)
-    const paragraph = /^Twelve more stand in the catalogue[\s\S]*?\n\n/m.exec(readDocument("README.md"))?.[0] ?? ""
+    const paragraph = /^\w+ more stand in the catalogue[\s\S]*?\n\n/m.exec(readDocument("README.md"))?.[0] ?? ""
+    expect(paragraph.split(" ")[0]?.toLowerCase()).toBe(inWords(planned.length))
     expect([...paragraph.matchAll(/`([a-z-]+)`/g)].map(([, id]) => id)).toEqual(planned)
-    expect([judged.length, planned.length]).toEqual([6, 12])
   })
 
   test("says which of the unmeasured ones the default policy requires", () => {
     const { criteria } = JSON.parse(readFileSync(join(root, "policies", "default.json"), "utf8"))
     const asked = planned.filter(id => criteria[id]?.required === true)
     expect(planned.filter(id => criteria[id]?.requiredWhen !== undefined)).toEqual(["gpu-workload"])
-    expect(asked).toHaveLength(8)
-    expect(readDocument("README.md")).toMatch(/requires eight of these twelve and a ninth where\s+GPUs/)
+    const said = `requires ${inWords(asked.length)} of these ${inWords(planned.length)}, and one more where GPUs are declared`
+    expect(readDocument("README.md").replace(/\s+/g, " ")).toContain(said)
   })
 
   test("shows a report whose counts are the catalogue's", () => {

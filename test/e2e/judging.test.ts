@@ -70,8 +70,12 @@ describe("one criterion fails, and no other", () => {
             ...facts,
             builds: [facts.builds[0], { ...facts.builds[1], manifestDigest: `sha256:${"0".repeat(64)}` }],
             differences: [
-              { layer: 1, path: "app/server.pyc", cause: "mtime", first: "1", second: "2", instruction: "RUN make" },
+              {
+                ...{ layer: 1, path: "app/server.pyc", cause: "mtime", first: "1", second: "2" },
+                ...{ instruction: "RUN make", consequence: false },
+              },
             ],
+            causes: [{ cause: "mtime", count: 1, layers: [1], consequence: false }],
           }),
         },
       },

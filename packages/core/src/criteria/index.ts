@@ -1,6 +1,7 @@
 import { sha256Digest } from "../digest.js"
 import { canonicalJsonBytes } from "../json.js"
 import type { CatalogueRow, Criterion } from "./criterion.js"
+import { layerChangeIsolation } from "./layer-change-isolation.js"
 import { multiStageHygiene } from "./multi-stage-hygiene.js"
 import { ociLabels } from "./oci-labels.js"
 import { planned } from "./planned.js"
@@ -12,7 +13,7 @@ import { signatureAndSbom } from "./signature-and-sbom.js"
 /** The catalogue, in report order: the eleven criteria of the RFC, then ours. */
 export const catalogue: readonly (Criterion | CatalogueRow)[] = [
   reproducibleBuild,
-  planned["layer-change-isolation"],
+  layerChangeIsolation,
   multiStageHygiene,
   planned["archive-free-layout"],
   planned["conversion-clean"],

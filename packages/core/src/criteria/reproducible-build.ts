@@ -1,9 +1,11 @@
+import { explainedCauses } from "../image/difference-remedies.js"
 import type { FactsOf } from "./criterion.js"
-import { defineMeasuredCriterion, fail, type JudgedPart, pass, shortInstruction } from "./criterion.js"
+import { countOf, defineMeasuredCriterion, fail, type JudgedPart, pass, shortInstruction } from "./criterion.js"
 import { atLeast } from "./threshold.js"
 
 type Facts = FactsOf<"ReproducibleBuildObservation">
 type Difference = Facts["differences"][number]
+type Cause = Facts["causes"][number]
 
 export const reproducibleBuild = defineMeasuredCriterion({
   id: "reproducible-build",
@@ -24,6 +26,7 @@ export const reproducibleBuild = defineMeasuredCriterion({
       network: facts.network,
       digests,
       differences: facts.differences.length + facts.omitted,
+      causes: Object.fromEntries(facts.causes.map(({ cause, count }) => [cause, count])),
     }
     if (digests[0] !== imageDigest)
       return fail("the builds compared did not give the judged image", "run emit-evidence again", { observed })
@@ -32,47 +35,67 @@ export const reproducibleBuild = defineMeasuredCriterion({
         observed,
       })
     if (new Set(digests).size === 1) return pass(`${digests.length} clean builds gave the same digest`, { observed })
-    return fail(summary(facts), remedyFor(facts.differences), { observed, parts: facts.differences.map(describe) })
+    const parts = [...describeCauses(facts), ...facts.differences.map(describe)]
+    return fail(summary(facts), parts[0]?.remedy ?? VARYING, { observed, parts })
   },
 })
 
+const VARYING = "remove what differs from run to run (clocks, random names, unpinned downloads)"
+
 function summary(facts: Facts): string {
-  const counts = new Map<string, number>()
-  for (const { cause } of facts.differences) counts.set(cause, (counts.get(cause) ?? 0) + 1)
-  const causes = [...counts].sort((a, b) => b[1] - a[1]).map(([cause, count]) => `${count} by ${cause}`)
+  const causes = facts.causes
+    .filter(({ consequence }) => !consequence)
+    .map(({ cause, count }) => `${count} by ${cause}`)
   const [first] = facts.differences
   const where = first === undefined ? "" : `; first: ${label(first)}`
-  return `two clean builds differ: ${causes.join(", ") || "in their digests"}${facts.omitted > 0 ? ` and ${facts.omitted} more` : ""}${where}`
+  return `two clean builds differ: ${causes.join(", ") || "in their digests"}${where}`
 }
 
-const label = ({ layer, path }: Difference): string => (layer === null ? path : `layer ${layer} ${path}`)
+// The commonest first: its remedy is the one to begin with.
+function describeCauses(facts: Facts): JudgedPart[] {
+  const real = facts.causes.filter(({ consequence }) => !consequence)
+  const total = real.reduce((sum, { count }) => sum + count, 0)
+  return real.map(cause => describeCause(cause, facts, total))
+}
+
+function describeCause(cause: Cause, { differences }: Facts, total: number): JudgedPart {
+  const { unless, remedy } = explainedCauses[cause.cause]
+  const example = differences.find(difference => difference.cause === cause.cause)
+  const layers = cause.layers.length === 0 ? "" : ` in ${layersIn(cause.layers)}`
+  const would =
+    cause.count === total
+      ? `the builds would be identical if ${unless}`
+      : `${countOf(total - cause.count, "difference")} would be left if ${unless}`
+  return {
+    id: cause.cause,
+    outcome: "fail",
+    because: `${cause.count} by ${cause.cause}${layers}: ${would}${example === undefined ? "" : madeBy(example)}`,
+    remedy,
+    where: null,
+  }
+}
+
+const layersIn = (layers: readonly number[]) => {
+  const shown = layers.slice(0, 8).join(", ")
+  return `layer${layers.length === 1 ? "" : "s"} ${shown}${layers.length > 8 ? " and more" : ""}`
+}
+
+const madeBy = ({ instruction }: Difference) => (instruction === null ? "" : `, by ${shortInstruction(instruction)}`)
+
+const label = ({ layer, path }: Difference): string =>
+  (layer === null ? path : `layer ${layer} ${path}`).trim() || "the manifest"
 
 function describe(difference: Difference): JudgedPart {
-  const { cause, layer, path, instruction } = difference
+  const { cause, layer, path, instruction, consequence } = difference
   const [first, second] = [difference.first, difference.second].map(value => shorten(value) || "nothing")
-  const by = instruction === null ? "" : `, by ${shortInstruction(instruction)}`
+  const follows = consequence ? ", which follows from the others" : ""
   return {
     id: cause,
     outcome: "fail",
-    because: `${label(difference)}: ${cause}, ${first} and then ${second}${by}`,
-    remedy: remedyFor([difference]),
+    because: `${label(difference)}: ${cause}, ${first} and then ${second}${madeBy(difference)}${follows}`,
+    remedy: consequence ? "" : explainedCauses[cause].remedy,
     where: { layer, path, instruction, line: null },
   }
 }
 
 const shorten = (value: string): string => value.replace(/\b([0-9a-f]{12})[0-9a-f]{52}\b/g, "$1…")
-
-function remedyFor(differences: readonly Difference[]): string {
-  const paths = differences.map(({ path }) => path)
-  // Stages are named by what came before them, so a layer that differs changes these names too.
-  const isOnlyConfig = differences.every(({ cause }) => cause === "config")
-  if (isOnlyConfig && differences.some(({ path, first }) => path.endsWith("/comment") && first.includes("FROM ")))
-    return "the stages before differ, or the base changed between the builds: name it by digest, FROM NAME@sha256:…"
-  if (paths.some(path => path.endsWith(".pyc")))
-    return "compile Python with `--invalidation-mode unchecked-hash`, or delete __pycache__: a .pyc holds its source's mtime"
-  if (paths.some(path => path.includes("ldconfig/aux-cache") || path.startsWith("var/log/")))
-    return "delete /var/cache/ldconfig/aux-cache and /var/log files in the instruction that makes them"
-  if (differences.some(({ cause }) => cause === "content" || cause.startsWith("only-in")))
-    return "remove what differs from run to run (clocks, random names, unpinned downloads) from the instruction named"
-  return "build with SOURCE_DATE_EPOCH, and with the engine's switch that rewrites timestamps"
-}

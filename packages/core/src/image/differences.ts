@@ -1,116 +1,198 @@
 import { bytesToBase64, encodeUtf8 } from "../encoding.js"
 import type { Json } from "../json.js"
 import { canonicalJson } from "../json.js"
-import { clipText, describeJson, jsonDifferences } from "../json-differences.js"
+import { clipText, describeJson, isJsonArray, isJsonObject, jsonDifferences } from "../json-differences.js"
 import type { ReproducibleBuildObservation } from "../schema/documents.generated.js"
+import { causeOfContent, causeOfPresence, type DifferenceCause } from "./difference-cause.js"
+import { pathInRoot } from "./inventory.js"
 import type { ImageLayer, ImageView, InventoryEntry } from "./view.js"
 
-export type ImageDifference = ReproducibleBuildObservation["facts"]["differences"][number]
+type Facts = ReproducibleBuildObservation["facts"]
 
-type Cause = ImageDifference["cause"]
+export type ImageDifference = Facts["differences"][number]
 
-/** An image and its config as parsed, since the view keeps only the parts of the config that criteria read. */
+/** An image and its documents as parsed, since the view keeps only the parts of them that criteria read. */
 export interface ComparableImage {
   readonly view: ImageView
   readonly config: Json
+  readonly manifest: Json
+  /** The content of a file, where it was kept: that of the layer's entry at this index. */
+  readonly content?: (layer: number, entry: number) => Uint8Array | null | undefined
 }
 
-export interface ImageDifferences {
-  /** The first `limit` of them: the layers from the base up, then the config. */
-  readonly listed: readonly ImageDifference[]
-  readonly omitted: number
-}
+/** What `ReproducibleBuildObservation` says of two builds. */
+export type ImageDifferences = Pick<Facts, "differences" | "omitted" | "causes" | "layers">
 
-/** Why two builds of one source are not the same image, entry by entry. Empty where their digests agree. */
+/**
+ * Why two builds of one source are not the same image, entry by entry and counted by cause. Empty where their digests
+ * agree. At most `limit` are listed, some of every cause; what follows from the others comes last.
+ */
 export function imageDifferences(first: ComparableImage, second: ComparableImage, limit = 200): ImageDifferences {
-  const listed: ImageDifference[] = []
-  let omitted = 0
-  for (const difference of allDifferences(first, second)) {
-    if (listed.length < limit) listed.push(difference)
-    else omitted++
+  const tally = new Tally(limit)
+  if (first.view.manifestDigest !== second.view.manifestDigest)
+    for (const difference of allDifferences(first, second)) tally.add(difference)
+  return { ...tally.finish(), layers: differingLayers(first.view, second.view, tally) }
+}
+
+/** A file whose content differs, by the indices of its entry: to be looked at, so that the cause can be told. */
+export interface DifferingContent {
+  readonly layer: number
+  readonly first: number
+  readonly second: number
+}
+
+/** Which files have to be read for `ComparableImage.content`. */
+export function* differingContents(first: ImageView, second: ImageView): Generator<DifferingContent> {
+  for (const [layer, left, right] of differingPairs(first, second))
+    for (const [one, other] of pairs(left.entries, right.entries))
+      if (one?.entry.sha256 && other?.entry.sha256 && one.entry.sha256 !== other.entry.sha256)
+        yield { layer, first: one.index, second: other.index }
+}
+
+function* differingPairs(first: ImageView, second: ImageView): Generator<[number, ImageLayer, ImageLayer]> {
+  for (const [index, left] of first.layers.entries()) {
+    const right = second.layers[index]
+    if (right !== undefined && left.diffId !== right.diffId) yield [index, left, right]
   }
-  return { listed, omitted }
 }
 
 function* allDifferences(first: ComparableImage, second: ComparableImage): Generator<ImageDifference> {
-  if (first.view.manifestDigest === second.view.manifestDigest) return
-  yield* layerCount(first.view, second.view)
-  const shared = Math.min(first.view.layers.length, second.view.layers.length)
-  for (let index = 0; index < shared; index++) {
-    const [left, right] = [first.view.layers[index], second.view.layers[index]]
-    if (left && right) yield* layerDifferences(index, left, right)
-  }
+  const [left, right] = [first.view.layers.length, second.view.layers.length]
+  if (left !== right) yield row(null, "", "layer-count", String(left), String(right), null)
+  const base = Math.min(layersOfBase(first.config), layersOfBase(second.config))
+  for (let index = 0; index < Math.min(left, right); index++) yield* layerDifferences(index, first, second, base)
   yield* configDifferences(first.config, second.config)
+  yield* manifestDifferences(first.manifest, second.manifest)
 }
 
-function* layerCount(first: ImageView, second: ImageView): Generator<ImageDifference> {
-  const [left, right] = [first.layers.length, second.layers.length]
-  if (left !== right) yield row(null, "", "layer-count", String(left), String(right), null)
+/**
+ * How many layers came with the base image: buildah notes at each step what it was FROM, which is an id of twelve
+ * digits but at a base's own name. 0 where the history does not say.
+ */
+function layersOfBase(config: Json): number {
+  const history = isJsonObject(config) && isJsonArray(config.history) ? config.history.filter(isJsonObject) : []
+  const isStart = ({ comment }: { readonly [key: string]: Json }) =>
+    typeof comment === "string" && /^FROM (?![0-9a-f]{12}$)/.test(comment)
+  return history.slice(0, Math.max(0, history.findLastIndex(isStart))).filter(entry => entry.empty_layer !== true)
+    .length
 }
 
 function* configDifferences(first: Json, second: Json): Generator<ImageDifference> {
   for (const { pointer, first: left, second: right } of jsonDifferences(first, second)) {
     // A layer's digest in the config follows from the layer, which is reported as itself.
     if (pointer.startsWith("/rootfs/")) continue
-    yield row(null, pointer, "config", describeJson(left), describeJson(right), null)
+    yield row(null, pointer, causeInConfig(pointer, left, right), describeJson(left), describeJson(right), null)
   }
 }
 
-function* layerDifferences(index: number, first: ImageLayer, second: ImageLayer): Generator<ImageDifference> {
-  const instruction = first.instruction ?? second.instruction
-  const report = (path: string, cause: Cause, left: string, right: string) =>
-    row(index, path, cause, left, right, instruction)
-  if (first.diffId === second.diffId) {
-    if (first.digest !== second.digest) yield report("", "content", `stored as ${first.digest}`, second.digest)
-    return
+function causeInConfig(pointer: string, first: Json | undefined, second: Json | undefined): DifferenceCause {
+  if (/^(\/history\/\d+)?\/created$/.test(pointer)) return "created-time"
+  if (typeof first !== "string" || typeof second !== "string") return "config"
+  // Steps are named by the id of what came before, and copies by a digest of what is copied.
+  const masked = [first, second].map(text => text.replace(/\b(?:[0-9a-f]{64}|[0-9a-f]{12})\b/g, "(id)"))
+  return /^\/history\/\d+\/(comment|created_by)$/.test(pointer) && masked[0] === masked[1] ? "history-name" : "config"
+}
+
+// buildah means by it the image of the step before, not the base that the Dockerfile names.
+const BASE_DIGEST = "/annotations/org.opencontainers.image.base.digest"
+
+function* manifestDifferences(first: Json, second: Json): Generator<ImageDifference> {
+  for (const { pointer, first: left, second: right } of jsonDifferences(first, second)) {
+    // What these name is reported as itself.
+    if (/^\/config\/(digest|size)$|^\/layers\/\d+(\/(digest|size))?$/.test(pointer)) continue
+    const cause = pointer === BASE_DIGEST ? "history-name" : "manifest"
+    yield row(null, pointer, cause, describeJson(left), describeJson(right), null)
   }
-  let found = false
-  for (const { path, cause, left, right } of entriesDifferences(first.entries, second.entries)) {
-    found = true
-    yield report(path, cause, left, right)
+}
+
+function* layerDifferences(
+  index: number,
+  first: ComparableImage,
+  second: ComparableImage,
+  base: number,
+): Generator<ImageDifference> {
+  const [left, right] = [first.view.layers[index], second.view.layers[index]]
+  if (left === undefined || right === undefined) return
+  const instruction = left.instruction ?? right.instruction
+  const report = (path: string, cause: DifferenceCause, one: string, other: string) =>
+    row(index, path, cause, one, other, instruction)
+  if (left.diffId === right.diffId) {
+    if (left.digest !== right.digest) yield report("", "compression", `stored as ${left.digest}`, right.digest)
+  } else if (index < base) yield report("", "base-image", left.diffId, right.diffId)
+  else {
+    let found = false
+    for (const { path, cause, left: one, right: other } of entriesDifferences(index, first, second)) {
+      found = true
+      yield report(path, cause, one, other)
+    }
+    // Same entries, other bytes: padding, or the format of the headers.
+    if (!found) yield report("", "framing", left.diffId, right.diffId)
   }
-  // Same entries, other bytes: the archives are framed differently (padding, header format).
-  if (!found) yield report("", "content", first.diffId, second.diffId)
 }
 
 interface EntryDifference {
   readonly path: string
-  readonly cause: Cause
+  readonly cause: DifferenceCause
   readonly left: string
   readonly right: string
 }
 
 function* entriesDifferences(
+  layer: number,
+  first: ComparableImage,
+  second: ComparableImage,
+): Generator<EntryDifference> {
+  const [lefts, rights] = [first.view.layers[layer]?.entries ?? [], second.view.layers[layer]?.entries ?? []]
+  let sameSet = true
+  for (const [one, other] of pairs(lefts, rights)) {
+    if (one && other) {
+      const contents = [first.content?.(layer, one.index), second.content?.(layer, other.index)] as const
+      yield* entryDifferences(one.entry, other.entry, contents)
+      continue
+    }
+    sameSet = false
+    if (one) yield presence(one.entry, "only-in-first", one.entry.type, "(absent)")
+    if (other) yield presence(other.entry, "only-in-second", "(absent)", other.entry.type)
+  }
+  if (sameSet) yield* orderDifference(lefts, rights)
+}
+
+function presence(
+  entry: InventoryEntry,
+  where: "only-in-first" | "only-in-second",
+  left: string,
+  right: string,
+): EntryDifference {
+  return { path: pathOf(entry), cause: presenceCause(entry, where), left, right }
+}
+
+const presenceCause = (entry: InventoryEntry, where: "only-in-first" | "only-in-second") =>
+  entry.content === "private-key" ? "private-key" : causeOfPresence(pathInRoot(entry), where)
+
+interface Placed {
+  readonly entry: InventoryEntry
+  readonly index: number
+}
+
+/** Entries of both by path, those of the first one in its order, then what only the second one has. */
+function* pairs(
   first: readonly InventoryEntry[],
   second: readonly InventoryEntry[],
-): Generator<EntryDifference> {
+): Generator<[Placed | undefined, Placed | undefined]> {
   const [lefts, rights] = [keyed(first), keyed(second)]
-  let sameSet = true
-  for (const [key, left] of lefts) {
-    const right = rights.get(key)
-    if (right) yield* entryDifferences(left, right)
-    else {
-      sameSet = false
-      yield { path: pathOf(left), cause: "only-in-first", left: left.type, right: "(absent)" }
-    }
-  }
-  for (const [key, right] of rights) {
-    if (lefts.has(key)) continue
-    sameSet = false
-    yield { path: pathOf(right), cause: "only-in-second", left: "(absent)", right: right.type }
-  }
-  if (sameSet) yield* orderDifference(first, second)
+  for (const [key, left] of lefts) yield [left, rights.get(key)]
+  for (const [key, right] of rights) if (!lefts.has(key)) yield [undefined, right]
 }
 
 /** An archive may hold a path twice: the second one is keyed apart, so that every entry is compared. */
-function keyed(entries: readonly InventoryEntry[]): Map<string, InventoryEntry> {
-  const map = new Map<string, InventoryEntry>()
+function keyed(entries: readonly InventoryEntry[]): Map<string, Placed> {
+  const map = new Map<string, Placed>()
   const seen = new Map<string, number>()
-  for (const entry of entries) {
+  for (const [index, entry] of entries.entries()) {
     const name = entry.pathBase64 ?? bytesToBase64(encodeUtf8(entry.path ?? ""))
     const count = seen.get(name) ?? 0
     seen.set(name, count + 1)
-    map.set(`${name} ${count}`, entry)
+    map.set(`${name} ${count}`, { entry, index })
   }
   return map
 }
@@ -124,7 +206,7 @@ function* orderDifference(
   if (left && right) yield { path: pathOf(left), cause: "order", left: pathOf(left), right: pathOf(right) }
 }
 
-const ASPECTS: readonly (readonly [Cause, (entry: InventoryEntry) => string])[] = [
+const ASPECTS: readonly (readonly [DifferenceCause, (entry: InventoryEntry) => string])[] = [
   ["type", entry => entry.type],
   ["mode", entry => entry.mode.toString(8).padStart(4, "0")],
   ["owner", entry => `${entry.uid}:${entry.gid} ${entry.uname ?? ""}:${entry.gname ?? ""}`],
@@ -137,13 +219,27 @@ const ASPECTS: readonly (readonly [Cause, (entry: InventoryEntry) => string])[] 
 const contentOf = ({ size, sha256, device }: InventoryEntry) =>
   device ? `device ${device.major}:${device.minor}` : `${size} bytes, sha256 ${sha256 ?? "none"}`
 
-function* entryDifferences(first: InventoryEntry, second: InventoryEntry): Generator<EntryDifference> {
-  for (const [cause, read] of ASPECTS) {
+type Contents = readonly [Uint8Array | null | undefined, Uint8Array | null | undefined]
+
+function* entryDifferences(
+  first: InventoryEntry,
+  second: InventoryEntry,
+  contents: Contents,
+): Generator<EntryDifference> {
+  for (const [aspect, read] of ASPECTS) {
     const [left, right] = [read(first), read(second)]
-    if (left !== right) yield { path: pathOf(first), cause, left, right }
+    if (left === right) continue
+    const cause = aspect === "content" ? contentCause(first, second, contents) : aspect
+    yield { path: pathOf(first), cause, left, right }
     // Two kinds of thing differ in everything else too.
-    if (cause === "type" && left !== right) return
+    if (aspect === "type") return
   }
+}
+
+function contentCause(first: InventoryEntry, second: InventoryEntry, [left, right]: Contents): DifferenceCause {
+  if (first.type !== "file") return "content"
+  if (first.content === "private-key" && second.content === "private-key") return "private-key"
+  return causeOfContent(pathInRoot(first), left ?? null, right ?? null)
 }
 
 const pathOf = (entry: InventoryEntry) => entry.path ?? `base64 ${entry.pathBase64 ?? ""}`
@@ -151,18 +247,91 @@ const pathOf = (entry: InventoryEntry) => entry.path ?? `base64 ${entry.pathBase
 function row(
   layer: number | null,
   path: string,
-  cause: Cause,
+  cause: DifferenceCause,
   first: string,
   second: string,
   instruction: string | null,
 ): ImageDifference {
-  const clipped = instruction === null ? null : clipText(instruction, 4096)
   return {
     layer,
     path: clipText(path, 8192),
     cause,
     first: clipText(first, 256),
     second: clipText(second, 256),
-    instruction: clipped,
+    instruction: instruction === null ? null : clipText(instruction, 4096),
+    consequence: false,
   }
+}
+
+/** What mere names and times of steps are, where anything else differs: gone with it. */
+const FOLLOWING: ReadonlySet<DifferenceCause> = new Set(["created-time", "history-name"])
+
+/** Listed at least of each cause, so that ten thousand of one do not hide the one of another. */
+const LISTED_OF_EACH = 5
+
+class Tally {
+  readonly #limit: number
+  readonly #kept = new Map<DifferenceCause, { at: number; difference: ImageDifference }[]>()
+  readonly #counts = new Map<DifferenceCause, { count: number; layers: Set<number> }>()
+  readonly ofLayer = new Map<number, number>()
+  #total = 0
+
+  constructor(limit: number) {
+    this.#limit = limit
+  }
+
+  add(difference: ImageDifference): void {
+    const { cause, layer } = difference
+    const kept = this.#kept.get(cause) ?? []
+    this.#kept.set(cause, kept)
+    if (kept.length < this.#limit) kept.push({ at: this.#total, difference })
+    const counted = this.#counts.get(cause) ?? { count: 0, layers: new Set() }
+    this.#counts.set(cause, counted)
+    counted.count++
+    this.#total++
+    if (layer === null) return
+    counted.layers.add(layer)
+    this.ofLayer.set(layer, (this.ofLayer.get(layer) ?? 0) + 1)
+  }
+
+  finish(): Pick<ImageDifferences, "differences" | "omitted" | "causes"> {
+    // Where nothing else differs, they are not consequences but all there is.
+    const others = [...this.#counts.keys()].some(cause => !FOLLOWING.has(cause))
+    const isConsequence = (cause: DifferenceCause) => others && FOLLOWING.has(cause)
+    const causes = [...this.#counts].map(([cause, { count, layers }]) => ({
+      cause,
+      count,
+      layers: [...layers].sort((a, b) => a - b),
+      consequence: isConsequence(cause),
+    }))
+    causes.sort((a, b) => Number(a.consequence) - Number(b.consequence) || b.count - a.count)
+    const chosen = this.#choose().map(difference => ({ ...difference, consequence: isConsequence(difference.cause) }))
+    const differences = chosen.toSorted((a, b) => Number(a.consequence) - Number(b.consequence))
+    return { differences, omitted: this.#total - differences.length, causes }
+  }
+
+  #choose(): ImageDifference[] {
+    const kept = [...this.#kept.values()]
+    const sure = kept.flatMap(list => list.slice(0, LISTED_OF_EACH)).slice(0, this.#limit)
+    const rest = kept.flatMap(list => list.slice(LISTED_OF_EACH)).sort((a, b) => a.at - b.at)
+    const chosen = [...sure, ...rest.slice(0, this.#limit - sure.length)]
+    return chosen.sort((a, b) => a.at - b.at).map(({ difference }) => difference)
+  }
+}
+
+function differingLayers(first: ImageView, second: ImageView, { ofLayer }: Tally): Facts["layers"] {
+  return [...ofLayer].flatMap(([layer, differences]) => {
+    const [left, right] = [first.layers[layer], second.layers[layer]]
+    if (left === undefined || right === undefined) return []
+    const instruction = left.instruction ?? right.instruction
+    return {
+      layer,
+      instruction: instruction === null ? null : clipText(instruction, 4096),
+      firstDigest: left.digest,
+      secondDigest: right.digest,
+      firstDiffId: left.diffId,
+      secondDiffId: right.diffId,
+      differences,
+    }
+  })
 }

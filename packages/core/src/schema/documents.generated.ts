@@ -79,6 +79,82 @@ export interface ManifestDocument {
 }
 
 /**
+ * observations/layer-change-isolation.json
+ */
+export interface LayerChangeIsolationObservation {
+  criterion: "layer-change-isolation";
+  revision: number;
+  facts: {
+    engine: {
+      name: string;
+      version: string;
+    };
+    /**
+     * @maxItems 64
+     */
+    flags: string[];
+    network: "none" | "host";
+    /**
+     * The image that is judged.
+     */
+    imageDigest: string;
+    file: {
+      path: string;
+      /**
+       * Why this file: the image's command starts it, or it is the source that the Dockerfile copies last.
+       */
+      because: "started-by-command" | "copied-source";
+      /**
+       * Line of the Dockerfile that copies it.
+       */
+      copiedBy: number | null;
+      appended: string;
+    };
+    /**
+     * Built before the change: the judged image itself where the engine's cache still has it.
+     */
+    base: {
+      manifestDigest: string;
+      /**
+       * @maxItems 128
+       */
+      layers: {
+        digest: string;
+        diffId: string;
+        /**
+         * Bytes as stored, so as they are shipped.
+         */
+        size: number;
+        instruction: string | null;
+      }[];
+    };
+    changed: {
+      manifestDigest: string;
+      /**
+       * @maxItems 128
+       */
+      layers: {
+        digest: string;
+        diffId: string;
+        /**
+         * Bytes as stored, so as they are shipped.
+         */
+        size: number;
+        instruction: string | null;
+      }[];
+    };
+    /**
+     * The lowest layer that moved, and its line in the Dockerfile.
+     */
+    spreads: {
+      layer: number;
+      path: string;
+      line: number | null;
+    } | null;
+  };
+}
+
+/**
  * observations/multi-stage-hygiene.json
  */
 export interface MultiStageHygieneObservation {
@@ -176,23 +252,107 @@ export interface ReproducibleBuildObservation {
       layer: number | null;
       path: string;
       cause:
-        | "only-in-first"
-        | "only-in-second"
+        | "base-image"
+        | "layer-count"
+        | "framing"
+        | "compression"
+        | "manifest"
         | "type"
         | "mode"
         | "owner"
         | "mtime"
         | "link"
         | "xattrs"
-        | "content"
         | "order"
+        | "only-in-first"
+        | "only-in-second"
+        | "whiteout"
+        | "content"
+        | "pyc-header"
+        | "gzip-header"
+        | "embedded-time"
+        | "random-name"
+        | "private-key"
+        | "pip-record"
+        | "ldconfig-cache"
+        | "package-lists"
+        | "log"
+        | "cache"
+        | "tool-history"
+        | "temporary"
+        | "machine-id"
         | "config"
-        | "layer-count";
+        | "created-time"
+        | "history-name";
       first: string;
       second: string;
       instruction: string | null;
+      /**
+       * Whether it follows from the others, and would go with them.
+       */
+      consequence: boolean;
     }[];
     omitted: number;
+    /**
+     * Every difference, counted by cause, the listed and the omitted; the commonest first.
+     *
+     * @maxItems 64
+     */
+    causes: {
+      cause:
+        | "base-image"
+        | "layer-count"
+        | "framing"
+        | "compression"
+        | "manifest"
+        | "type"
+        | "mode"
+        | "owner"
+        | "mtime"
+        | "link"
+        | "xattrs"
+        | "order"
+        | "only-in-first"
+        | "only-in-second"
+        | "whiteout"
+        | "content"
+        | "pyc-header"
+        | "gzip-header"
+        | "embedded-time"
+        | "random-name"
+        | "private-key"
+        | "pip-record"
+        | "ldconfig-cache"
+        | "package-lists"
+        | "log"
+        | "cache"
+        | "tool-history"
+        | "temporary"
+        | "machine-id"
+        | "config"
+        | "created-time"
+        | "history-name";
+      count: number;
+      /**
+       * @maxItems 128
+       */
+      layers: number[];
+      consequence: boolean;
+    }[];
+    /**
+     * The layers that differ, from the base up.
+     *
+     * @maxItems 128
+     */
+    layers: {
+      layer: number;
+      instruction: string | null;
+      firstDigest: string;
+      secondDigest: string;
+      firstDiffId: string;
+      secondDiffId: string;
+      differences: number;
+    }[];
   };
 }
 
@@ -663,6 +823,7 @@ export interface SubmissionDocument {
 export interface Documents {
   InventoryEntryDocument: InventoryEntryDocument;
   ManifestDocument: ManifestDocument;
+  LayerChangeIsolationObservation: LayerChangeIsolationObservation;
   MultiStageHygieneObservation: MultiStageHygieneObservation;
   OciLabelsObservation: OciLabelsObservation;
   ReproducibleBuildObservation: ReproducibleBuildObservation;

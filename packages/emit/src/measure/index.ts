@@ -1,7 +1,8 @@
+import { layerChangeIsolation } from "./layer-change-isolation.js"
 import { reproducibleBuild } from "./reproducible-build.js"
 import { seededDeterminism } from "./seeded-determinism.js"
 
 export * from "./criterion.js"
 
 /** Every criterion that is observed on a lab, in report order. */
-export const measuredCriteria = [reproducibleBuild, seededDeterminism] as const
+export const measuredCriteria = [reproducibleBuild, layerChangeIsolation, seededDeterminism] as const

@@ -2,14 +2,20 @@ import { lutimes, readdir } from "node:fs/promises"
 import { join } from "node:path"
 import {
   type ComparableImage,
+  differingContents,
+  type ImageDifferences,
+  type ImageView,
   imageDifferences,
   type Json,
   parseStrictJson,
   type ReproducibleBuildObservation,
+  renderDifferenceTree,
 } from "@envidence/core"
+import { openOciLayout } from "@envidence/oci"
 import { buildImage } from "../lab/build.js"
 import type { Lab, LabImage } from "../lab/lab.js"
-import { defineMeasuredCriterion } from "./criterion.js"
+import { type Artifact, defineMeasuredCriterion } from "./criterion.js"
+import { readDifferingFiles } from "./differing-files.js"
 
 type Facts = ReproducibleBuildObservation["facts"]
 
@@ -21,18 +27,16 @@ export const reproducibleBuild = defineMeasuredCriterion<"reproducible-build", F
     const { submission, image } = lab
     if (submission === null || image.build === null) return { unmeasured: "a finished image was given, not its source" }
     const second = await buildImage({ ...lab, submission }, { prepare: context => changeTimes(context, OTHER_TIME) })
-    const { listed, omitted } = await differences(lab, image, second)
     const facts: Facts = {
       engine: { name: lab.engine.name, version: lab.engine.version },
       flags: image.build.flags.map(flag => flag.slice(0, 256)).slice(0, 64),
       sourceDateEpoch: submission.sourceDateEpoch,
       network: submission.network,
       builds: [image, second].map(describeBuild),
-      differences: [...listed],
-      omitted,
+      ...(await compare(lab, image, second)),
     }
     await lab.engine.removeImage(second.reference)
-    return { facts, artifacts: [] }
+    return { facts, artifacts: treeOf(facts) }
   },
 })
 
@@ -54,13 +58,26 @@ async function changeTimes(directory: string, time: Date): Promise<void> {
   }
 }
 
-async function differences(lab: Lab, first: LabImage, second: LabImage) {
+async function compare(lab: Lab, first: LabImage, second: LabImage): Promise<ImageDifferences> {
   // Equal digests mean equal bytes: there is nothing to read.
-  if (first.manifestDigest === second.manifestDigest) return { listed: [], omitted: 0 }
-  return imageDifferences(await comparable(lab, first), await comparable(lab, second))
+  if (first.manifestDigest === second.manifestDigest) return { differences: [], omitted: 0, causes: [], layers: [] }
+  const [left, right] = [await lab.inventory(first.layout), await lab.inventory(second.layout)]
+  const differing = [...differingContents(left, right)]
+  const comparable = async (image: LabImage, view: ImageView, side: "first" | "second"): Promise<ComparableImage> => {
+    const layout = await openOciLayout(image.layout)
+    return {
+      view,
+      config: parseStrictJson(image.config, "the image's config") as Json,
+      manifest: parseStrictJson(layout.manifestBytes, "the image manifest") as Json,
+      content: await readDifferingFiles(layout, view, differing, side, lab.signal),
+    }
+  }
+  return imageDifferences(await comparable(first, left, "first"), await comparable(second, right, "second"))
 }
 
-const comparable = async (lab: Lab, image: LabImage): Promise<ComparableImage> => ({
-  view: await lab.inventory(image.layout),
-  config: parseStrictJson(image.config, "the image's config") as Json,
-})
+/** The same for people, as a tree; nothing where nothing differs. */
+function treeOf(facts: Facts): Artifact[] {
+  const tree = renderDifferenceTree(facts)
+  if (tree === "") return []
+  return [{ name: "differences.txt", mediaType: "text/plain; charset=utf-8", bytes: Buffer.from(tree) }]
+}
