@@ -42,5 +42,5 @@ export function judgeCriterion(
     return unmeasured(`observed at revision ${revision}: update, this version judges ${row.revision}`)
   if (revision < row.revision)
     return unmeasured(`observed at revision ${revision}, too old: this version judges ${row.revision}`)
-  return row.judge(observation.facts, requirement.thresholds, context)
+  return row.judge(observation.facts, requirement.thresholds, context, requirement.exceptions)
 }

@@ -1,7 +1,9 @@
 import type { ThresholdValues } from "./criteria/criterion.js"
+import type { Exceptions } from "./criteria/exception.js"
 import { catalogue, criteria, isJudged } from "./criteria/index.js"
 import { type Digest, sha256Digest } from "./digest.js"
 import { EvidenceError } from "./errors.js"
+import { normalizePath } from "./image/inventory.js"
 import { canonicalJsonBytes } from "./json.js"
 import { builtInPolicies } from "./policies.generated.js"
 import type { PolicyDocument } from "./schema/documents.generated.js"
@@ -12,6 +14,7 @@ export interface Requirement {
   readonly required: boolean
   readonly because: string
   readonly thresholds: ThresholdValues
+  readonly exceptions: Exceptions
 }
 
 export const isBuiltInPolicy = (name: string): name is keyof typeof builtInPolicies =>
@@ -51,9 +54,21 @@ export function parsePolicy(bytes: Uint8Array, what: string): PolicyDocument {
   const ids = new Set(catalogue.map(row => row.id))
   const unknown = Object.keys(policy.criteria).find(id => !ids.has(id))
   if (unknown !== undefined) throw refuse(`there is no criterion ${unknown}`)
-  const loose = thresholdViolation(policy)
+  const loose = thresholdViolation(policy) ?? exceptionViolation(policy)
   if (loose !== undefined) throw refuse(loose)
   return policy
+}
+
+// An exception that can match nothing is a mistake that its author would find out too late.
+function exceptionViolation(policy: PolicyDocument): string | undefined {
+  for (const [id, { exceptions = [] }] of Object.entries(policy.criteria)) {
+    if (exceptions.length > 0 && criteria.get(id)?.takesExceptions !== true) return `${id} takes no exceptions`
+    const odd = exceptions.find(({ path }) => path === "" || path !== normalizePath(path))
+    if (odd !== undefined) return `${id}: an exception's path is written as in the image's root, not ${odd.path}`
+    const keys = new Set(exceptions.map(({ path, sha256 }) => JSON.stringify([path, sha256])))
+    if (keys.size < exceptions.length) return `${id}: it grants an exception twice`
+  }
+  return undefined
 }
 
 /** The first threshold that the catalogue does not allow, in words; `judged` says of which criteria to look. */
@@ -83,10 +98,11 @@ export function requirementOf(policy: PolicyDocument, id: string, declaration: D
     Object.entries(defaults).map(([name, threshold]) => [name, rule?.thresholds?.[name] ?? threshold.default]),
   )
   const name = `policy ${policy.id}/${policy.version}`
-  if (rule?.required === true) return { required: true, because: `${name} requires it`, thresholds }
-  if (rule?.requiredWhen === undefined) return { required: false, because: `${name} does not require it`, thresholds }
+  const rest = { thresholds, exceptions: { policy: name, granted: rule?.exceptions ?? [] } }
+  if (rule?.required === true) return { required: true, because: `${name} requires it`, ...rest }
+  if (rule?.requiredWhen === undefined) return { required: false, because: `${name} does not require it`, ...rest }
   const { holds, because } = evaluate(rule.requiredWhen, declaration)
-  return { required: holds, because: `${name} requires it when ${rule.requiredWhen}: ${because}`, thresholds }
+  return { required: holds, because: `${name} requires it when ${rule.requiredWhen}: ${because}`, ...rest }
 }
 
 const COMPARE: Readonly<Record<string, (a: number, b: number) => boolean>> = {

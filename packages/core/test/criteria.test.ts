@@ -89,14 +89,14 @@ describe("static criteria", () => {
 })
 
 describe("hygiene", () => {
-  test.each<[string, string, InventoryEntry["content"]?]>([
+  test.each<[string, string, InventoryEntry["content"]?, number?, number?]>([
     ["app/.git/config", "vcs"],
     ["app/.git", "vcs"],
     ["./app/.git/HEAD", "vcs"],
     ["/app/../app/.git/HEAD", "vcs"],
     ["app/tests/test_x.py", "fixture"],
     ["root/.aws/credentials", "cloud-credentials"],
-    ["root/.docker/config.json", "cloud-credentials"],
+    ["root/.docker/config.json", "credentials"],
     ["app/.env", "env-file"],
     ["app/.env.production", "env-file"],
     ["etc/ssl/server.key", "private-key", "private-key"],
@@ -109,8 +109,46 @@ describe("hygiene", () => {
     ["var/lib/apt/lists/deb.debian.org_x", "package-cache"],
     ["var/lib/dpkg/info/libc6-dev:amd64.list", "build-package"],
     ["app/.vscode/settings.json", "editor-folder"],
-  ])("%s is a residue: %s", (path, kind, content) => {
-    expect(residuesOf([entry(path, content)])).toEqual([expect.objectContaining({ kind, layer: 0, hidden: false })])
+    ["usr/lib/x86_64-linux-gnu/libc.a", "static-library", "ar"],
+    ["opt/tools/gcc", "build-tool", "elf", 10, 0o755],
+    ["opt/conda/include/zlib.h", "header"],
+    ["usr/lib/x86_64-linux-gnu/pkgconfig/zlib.pc", "build-metadata"],
+    ["usr/local/lib/cmake/x/x.cmake", "build-metadata"],
+    ["usr/lib/gcc/x86_64-linux-gnu/12/cc1", "build-tool", "elf"],
+    ["var/lib/dpkg/status.d/libssl-dev", "build-package"],
+    ["app/.mypy_cache/3.11/x.json", "tool-cache"],
+    ["home/me/.cache/uv/wheels-v5/x", "package-cache"],
+    ["root/.cache/pnpm/metadata/x", "package-cache"],
+    ["usr/local/share/.cache/yarn/v6/x", "package-cache"],
+    ["root/.npm/_cacache/index-v5/x", "package-cache"],
+    ["go/pkg/mod/cache/download/x", "package-cache"],
+    ["usr/local/cargo/registry/index/x", "package-cache"],
+    ["root/.m2/repository/x/x.jar", "package-cache", "zip"],
+    ["root/.gradle/caches/x", "package-cache"],
+    ["var/cache/apk/APKINDEX.tar.gz", "package-cache", "gzip"],
+    ["var/cache/dnf/x.solv", "package-cache"],
+    ["opt/conda/pkgs/x.conda", "package-cache", "zip"],
+    ["root/.netrc", "credentials"],
+    ["root/.pypirc", "credentials"],
+    ["root/.git-credentials", "credentials"],
+    ["home/me/.config/gh/hosts.yml", "credentials"],
+    ["root/.npmrc", "credentials", "credentials"],
+    ["root/.kube/config", "cloud-credentials"],
+    ["etc/kubernetes/admin.conf", "credentials"],
+    ["run/secrets/token", "credentials"],
+    ["root/.ssh/id_ed25519", "private-key", "binary"],
+    ["app/identity.p12", "private-key", "binary"],
+    ["app/store", "private-key", "key-store"],
+    // A secret is one wherever it lies.
+    ["app/tests/tls.key", "private-key", "private-key"],
+    ["usr/lib/python3/dist-packages/x/key.pem", "private-key", "private-key"],
+    // A repository under another name.
+    ["srv/repo/objects/pack/pack-1.pack", "vcs", "git-pack"],
+    [`srv/repo/objects/ab/${"c".repeat(38)}`, "vcs", "binary"],
+  ])("%s is a residue: %s", (path, kind, content, size, mode) => {
+    expect(residuesOf([{ ...entry(path, content, size), ...(mode === undefined ? {} : { mode }) }])).toEqual([
+      expect.objectContaining({ kind, layer: 0, hidden: false }),
+    ])
   })
   test.each<[string, InventoryEntry["content"]?]>([
     ["app/server.py"],
@@ -121,7 +159,15 @@ describe("hygiene", () => {
     ["app/gcc"],
     ["app/make.py"],
     ["etc/ssl/certs/ca.pem", "pem"],
-    ["usr/lib/x86_64-linux-gnu/libc.a", "ar"],
+    ["app/.npmrc"],
+    ["usr/share/pkgconfig/bash-completion.pc"],
+    ["usr/lib/python3.11/site-packages/numpy/core/lib/libnpymath.a", "ar"],
+    ["app/node_modules/x/tests/x.js"],
+    ["lib/modules/6.1/x.ko", "elf-object"],
+    ["opt/tools/gcc", "text"],
+    ["usr/bin/foo-bar-make"],
+    ["var/lib/app/lists/x"],
+    ["app/id_rsa.pub"],
     ["var/lib/dpkg/info/libc6:amd64.list"],
   ])("%s is none", (path, content) => {
     expect(residuesOf([entry(path, content)])).toEqual([])
@@ -139,6 +185,27 @@ describe("hygiene", () => {
       ])
     expect(residuesOf([entry("app/.wh.tls.key", "empty", 0)], [key])).toEqual([
       expect.objectContaining({ layer: 1, hidden: false }),
+    ])
+  })
+  test("a hard link to a tool or a key, and a link in the place of a folder of secrets, are residues", () => {
+    const link = (path: string, type: "hardlink" | "symlink", linkTarget: string): InventoryEntry => {
+      const { sha256: _sha256, content: _content, ...rest } = entry(path, "text", 0)
+      return { ...rest, type, linkTarget }
+    }
+    for (const [made, kind] of [
+      [link("app/helper", "hardlink", "usr/bin/gcc-12"), "build-tool"],
+      [link("app/x", "hardlink", "./root/.ssh/id_rsa"), "private-key"],
+      [link("app/x", "hardlink", "/root/.netrc"), "credentials"],
+      [link("usr/bin/cc", "symlink", "/etc/alternatives/cc"), "build-tool"],
+      [link("root/.aws", "symlink", "/mnt/aws"), "cloud-credentials"],
+      [link("app/.git", "symlink", "../repo"), "vcs"],
+    ] as const)
+      expect(residuesOf([made])).toEqual([expect.objectContaining({ kind, path: made.path, sha256: null })])
+    expect(residuesOf([link("app/tests", "symlink", "/mnt/tests")])).toEqual([])
+  })
+  test("what a file or link in the place of its folder replaces is hidden", () => {
+    expect(residuesOf([entry("app/x/tls.key", "private-key")], [entry("app/x")])).toEqual([
+      expect.objectContaining({ path: "app/x/tls.key", hidden: true }),
     ])
   })
   test("states an instruction of any length within its schema", () => {

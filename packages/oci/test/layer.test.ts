@@ -131,6 +131,12 @@ describe("content kinds", () => {
   }
   const at = (offset: number, text: string) =>
     Buffer.concat([Buffer.alloc(offset), Buffer.from(text, "latin1"), Buffer.alloc(8)])
+  const changed = (bytes: Buffer, index: number) => {
+    bytes[index] = (bytes[index] ?? 0) ^ 1
+    return bytes
+  }
+  // What keytool writes: magic, version, number of entries, kind of the first.
+  const keystore = (kind: number) => Buffer.from([0xfe, 0xed, 0xfe, 0xed, 0, 0, 0, 2, 0, 0, 0, 1, 0, 0, 0, kind, 0, 1])
   const cases: [string, Buffer | string][] = [
     ["empty", ""],
     ["elf", elf(3)],
@@ -153,6 +159,35 @@ describe("content kinds", () => {
     ["text", "plain\twords, grüße\n"],
     ["text", 'pem = "-----BEGIN PRIVATE KEY-----"\n'],
     ["binary", Buffer.from([1, 2, 3, 0])],
+    ["deb", "!<arch>\ndebian-binary   1342943816  0     0     100644  4         `\n2.0\n"],
+    ["rpm", Buffer.from("\xed\xab\xee\xdb\x03\0", "latin1")],
+    ["compress", Buffer.from("\x1f\x9d\x90", "latin1")],
+    ["lz4", Buffer.from("\x04\x22\x4d\x18d", "latin1")],
+    ["lzip", Buffer.from("LZIP\x01\x0c", "latin1")],
+    ["zip", "PK\x05\x06rest"],
+    ["zip", "#!/usr/bin/env python3\nPK\x03\x04rest"],
+    ["7z", Buffer.from("7z\xbc\xaf\x27\x1c\0\x04", "latin1")],
+    ["rar", Buffer.from("Rar!\x1a\x07\x01\0", "latin1")],
+    ["cab", Buffer.from("MSCF\0\0\0\0xx", "latin1")],
+    ["xar", Buffer.from("xar!\0\x1c\0\x01", "latin1")],
+    ["cpio", "0707010000A3B2"],
+    ["tar", archive(entry("old", { magic: "v7", content: "x" }))],
+    ["binary", changed(archive(entry("old", { magic: "v7", content: "x" })), 150)],
+    ["cramfs", Buffer.from("\x45\x3d\xcd\x28\0\0", "latin1")],
+    ["erofs", at(1024, "\xe2\xe1\xf5\xe0")],
+    ["ext", Buffer.concat([at(1024 + 56, "\x53\xef"), Buffer.alloc(64)])],
+    ["disk-image", Buffer.from("QFI\xfb\0\0\0\x03", "latin1")],
+    ["git-pack", Buffer.from("PACK\0\0\0\x02\0\0\0\x01", "latin1")],
+    ["gguf", Buffer.from("GGUF\x03\0\0\0", "latin1")],
+    ["safetensors", Buffer.concat([Buffer.from([60, 0, 0, 0, 0, 0, 0, 0]), Buffer.from('{"w":{"dtype":"F32"}}')])],
+    ["hdf5", Buffer.from("\x89HDF\r\n\x1a\n", "latin1")],
+    ["parquet", Buffer.from("PAR1\x15\0", "latin1")],
+    ["key-store", keystore(1)],
+    ["binary", keystore(2)],
+    ["private-key", "PuTTY-User-Key-File-3: ssh-ed25519\n"],
+    ["credentials", "registry=https://npm.example/\n//npm.example/:_authToken=npm_x\n"],
+    ["text", "//npm.example/:_authToken=$NPM_TOKEN\n"],
+    ["text", "const key = `//npm.example/:_authToken`\n"],
   ]
 
   it.each(cases)("%s", async (kind, content) => {

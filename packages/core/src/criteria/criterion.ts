@@ -3,6 +3,7 @@ import type { ImageView } from "../image/view.js"
 import type { Json } from "../json.js"
 import type { Documents, ReportDocument } from "../schema/documents.generated.js"
 import type { Declaration } from "../submission/declaration.js"
+import { type Exceptions, noExceptions } from "./exception.js"
 import type { Threshold, ThresholdValue } from "./threshold.js"
 
 /**
@@ -87,7 +88,9 @@ export interface Criterion extends CatalogueRow {
   readonly schema: ObservationName
   readonly restsOn: readonly EvidenceSource[]
   readonly thresholds: Readonly<Record<string, Threshold<ThresholdValue>>>
-  judge(facts: unknown, thresholds: ThresholdValues, context: JudgeContext): Judgement
+  /** Whether a policy may except files from it. */
+  readonly takesExceptions: boolean
+  judge(facts: unknown, thresholds: ThresholdValues, context: JudgeContext, exceptions?: Exceptions): Judgement
   /** For a static criterion: the facts, from the bundle's own bytes. */
   readonly inspect: ((evidence: StaticEvidence) => unknown) | null
 }
@@ -97,7 +100,8 @@ interface Definition<Name extends ObservationName, T extends ThresholdValues> ex
   readonly schema: Name
   readonly restsOn: readonly EvidenceSource[]
   readonly thresholds: { readonly [K in keyof T]: Threshold<T[K]> }
-  judge(facts: FactsOf<Name>, thresholds: T, context: JudgeContext): Judgement
+  readonly takesExceptions?: true
+  judge(facts: FactsOf<Name>, thresholds: T, context: JudgeContext, exceptions: Exceptions): Judgement
 }
 
 /** A criterion whose facts anyone derives from the bundle. */
@@ -117,7 +121,9 @@ export function defineMeasuredCriterion<Name extends ObservationName, T extends 
 function erase<Name extends ObservationName, T extends ThresholdValues>(definition: Definition<Name, T>): Criterion {
   return {
     ...definition,
-    judge: (facts, thresholds, context) => definition.judge(facts as FactsOf<Name>, thresholds as T, context),
+    takesExceptions: definition.takesExceptions ?? false,
+    judge: (facts, thresholds, context, exceptions = noExceptions) =>
+      definition.judge(facts as FactsOf<Name>, thresholds as T, context, exceptions),
     inspect: null,
   }
 }

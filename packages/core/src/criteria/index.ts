@@ -1,5 +1,7 @@
 import { sha256Digest } from "../digest.js"
 import { canonicalJsonBytes } from "../json.js"
+import { archiveFreeLayout } from "./archive-free-layout.js"
+import { compositionInspection } from "./composition-inspection.js"
 import type { CatalogueRow, Criterion } from "./criterion.js"
 import { layerChangeIsolation } from "./layer-change-isolation.js"
 import { multiStageHygiene } from "./multi-stage-hygiene.js"
@@ -15,10 +17,10 @@ export const catalogue: readonly (Criterion | CatalogueRow)[] = [
   reproducibleBuild,
   layerChangeIsolation,
   multiStageHygiene,
-  planned["archive-free-layout"],
+  archiveFreeLayout,
   planned["conversion-clean"],
   planned["time-to-first-useful-work"],
-  planned["composition-inspection"],
+  compositionInspection,
   signatureAndSbom,
   ociLabels,
   resourceDeclarations,

@@ -11,45 +11,40 @@ export const baseName = (path: string): string => path.slice(path.lastIndexOf("/
 
 export const dirName = (path: string): string => path.slice(0, Math.max(0, path.lastIndexOf("/")))
 
-interface LayerEffects {
-  readonly deleted: ReadonlySet<string>
-  readonly opaque: ReadonlySet<string>
-  readonly written: ReadonlySet<string>
-}
-
 /** Answers whether a later layer deletes or replaces a path (of `pathInRoot`), which is shipped all the same. */
 export class Overlay {
-  readonly #effects: readonly LayerEffects[]
+  /** The last layer that deletes the path, empties the directory, or writes something else than a directory there. */
+  readonly #deleted = new Map<string, number>()
+  readonly #emptied = new Map<string, number>()
+  readonly #written = new Map<string, number>()
 
   constructor(layers: readonly ImageLayer[]) {
-    this.#effects = layers.map(effectsOf)
+    for (const [index, layer] of layers.entries()) this.#add(layer, index)
   }
 
   hides(layer: number, path: string): boolean {
-    return this.#effects.slice(layer + 1).some(effects => effects.written.has(path) || isDeleted(effects, path))
+    const later = (last: ReadonlyMap<string, number>, of: string) => (last.get(of) ?? -1) > layer
+    if (later(this.#written, path) || later(this.#deleted, path)) return true
+    for (let parent = path; parent !== ""; ) {
+      parent = dirName(parent)
+      if (later(this.#emptied, parent)) return true
+      if (parent !== "" && (later(this.#deleted, parent) || later(this.#written, parent))) return true
+    }
+    return false
+  }
+
+  #add({ entries }: ImageLayer, index: number): void {
+    for (const entry of entries) {
+      const path = pathInRoot(entry)
+      const name = baseName(path)
+      if (name === OPAQUE) this.#emptied.set(dirName(path), index)
+      else if (name.startsWith(WHITEOUT)) this.#deleted.set(siblingOf(path, name.slice(WHITEOUT.length)), index)
+      else if (entry.type !== "directory") this.#written.set(path, index)
+    }
   }
 }
 
-function isDeleted({ deleted, opaque }: LayerEffects, path: string): boolean {
-  if (deleted.has(path)) return true
-  for (let parent = path; parent !== ""; ) {
-    parent = dirName(parent)
-    if (opaque.has(parent) || (parent !== "" && deleted.has(parent))) return true
-  }
-  return false
-}
-
-function effectsOf(layer: ImageLayer): LayerEffects {
-  const deleted = new Set<string>()
-  const opaque = new Set<string>()
-  const written = new Set<string>()
-  for (const entry of layer.entries) {
-    const path = pathInRoot(entry)
-    const name = baseName(path)
-    const parent = dirName(path)
-    if (name === OPAQUE) opaque.add(parent)
-    else if (name.startsWith(WHITEOUT)) deleted.add(parent === "" ? name.slice(4) : `${parent}/${name.slice(4)}`)
-    else if (entry.type !== "directory") written.add(path)
-  }
-  return { deleted, opaque, written }
+function siblingOf(path: string, name: string): string {
+  const parent = dirName(path)
+  return parent === "" ? name : `${parent}/${name}`
 }

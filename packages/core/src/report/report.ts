@@ -112,9 +112,18 @@ function describeChallenge({ expectedChallenge, authenticated }: ReportFacts): R
   return { expected: expectedChallenge, found, outcome }
 }
 
+// The report's list of what was not checked takes 256 lines, and one for each criterion and binding.
+const UNMEASURED_SHOWN = 64
+
 function honestyOf({ authenticated, bound }: ReportFacts, findings: readonly Finding[]): Report["honesty"] {
   const named = (assurance: Finding["assurance"]) =>
     findings.filter(finding => finding.assurance === assurance).map(finding => finding.id)
+  // A criterion may pass on the half of it that was looked at.
+  const unmeasured = findings
+    .filter(finding => finding.outcome !== "unmeasured")
+    .flatMap(({ id, parts }) =>
+      parts.filter(part => part.outcome === "unmeasured").map(({ because }) => shorten(`${id}: ${because}`, 400)),
+    )
   const open = (bound?.bindings ?? []).filter(binding => binding.outcome === "not-checked")
   return {
     proves: authenticated === undefined ? [] : [provenBy(authenticated)],
@@ -122,6 +131,7 @@ function honestyOf({ authenticated, bound }: ReportFacts, findings: readonly Fin
     attestedOnly: named("attested"),
     notChecked: [
       ...named("missing"),
+      ...[...new Set(unmeasured)].slice(0, UNMEASURED_SHOWN),
       ...open.map(binding => `${binding.id}: ${binding.because}`),
       "that the reward means what the README says",
       "how the environment behaves elsewhere than under validation",

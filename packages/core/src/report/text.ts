@@ -1,12 +1,14 @@
 import { catalogue } from "../criteria/index.js"
 import type { Finding } from "../rejudge.js"
 import { escapeIdentity, escapeTerminal, shorten } from "./escape.js"
+import { exceptionsOf } from "./exceptions.js"
 import { remediesOf } from "./remedies.js"
 import type { Report } from "./report.js"
 import { wrapBeside } from "./wrap.js"
 
 const COLUMN = 14
 const PARTS_SHOWN = 12
+const EXCEPTIONS_SHOWN = 6
 
 /** The report for a terminal: plain text of 80 columns, first what decides. */
 export function renderText(report: Report): string {
@@ -95,7 +97,24 @@ function summary(report: Report): string[] {
 function askedFor(findings: readonly Finding[]): string[] {
   const skipped = findings.filter(finding => finding.skippedByContributor).length
   const declared = findings.some(finding => finding.observed.declaredNondeterministic === true)
-  return row("Asked for", `skipped ${skipped} | declared nondeterminism ${declared ? "yes" : "none"}`)
+  const granted = findings.flatMap(finding =>
+    exceptionsOf(finding).map(exception => ({ ...exception, id: finding.id })),
+  )
+  return [
+    ...row(
+      "Asked for",
+      `skipped ${skipped} | exceptions ${granted.length} | declared nondeterminism ${declared ? "yes" : "none"}`,
+    ),
+    ...granted
+      .slice(0, EXCEPTIONS_SHOWN)
+      .flatMap(({ id, path, reason, spared }) =>
+        row(
+          "Excepted",
+          shorten(`${id} ${path}: ${reason}${spared === 0 ? " (nothing like it is in the image)" : ""}`, 300),
+        ),
+      ),
+    ...(granted.length > EXCEPTIONS_SHOWN ? row("Excepted", `and ${granted.length - EXCEPTIONS_SHOWN} more`) : []),
+  ]
 }
 
 function signerRows({ bundles, error }: Report): string[] {

@@ -34,19 +34,40 @@ export interface InventoryEntryDocument {
     | "elf"
     | "elf-object"
     | "ar"
+    | "deb"
+    | "rpm"
     | "gzip"
     | "zstd"
     | "xz"
     | "bzip2"
+    | "lz4"
+    | "lzip"
+    | "compress"
     | "zip"
+    | "7z"
+    | "rar"
+    | "cab"
+    | "xar"
     | "tar"
+    | "cpio"
+    | "squashfs"
+    | "cramfs"
+    | "erofs"
+    | "ext"
+    | "iso9660"
+    | "disk-image"
+    | "git-pack"
+    | "gguf"
+    | "safetensors"
+    | "hdf5"
+    | "parquet"
     | "python-bytecode"
     | "script"
     | "sqlite"
     | "pem"
     | "private-key"
-    | "squashfs"
-    | "iso9660"
+    | "key-store"
+    | "credentials"
     | "text"
     | "binary";
 }
@@ -76,6 +97,282 @@ export interface ManifestDocument {
     mediaType: string;
     role: string;
   }[];
+}
+
+/**
+ * observations/archive-free-layout.json
+ */
+export interface ArchiveFreeLayoutObservation {
+  criterion: "archive-free-layout";
+  revision: number;
+  facts: {
+    layers: number;
+    entries: number;
+    /**
+     * Archives, packages, disk images and compressed files, of any size but empty.
+     */
+    archiveFiles: number;
+    archiveBytes: number;
+    /**
+     * The largest first.
+     *
+     * @maxItems 200
+     */
+    archives: {
+      path: string;
+      layer: number;
+      bytes: number;
+      sha256: string | null;
+      /**
+       * Deleted or replaced by a later layer, yet shipped.
+       */
+      hidden: boolean;
+      instruction: string | null;
+      /**
+       * By its first bytes, as in the inventory.
+       */
+      kind:
+        | "empty"
+        | "elf"
+        | "elf-object"
+        | "ar"
+        | "deb"
+        | "rpm"
+        | "gzip"
+        | "zstd"
+        | "xz"
+        | "bzip2"
+        | "lz4"
+        | "lzip"
+        | "compress"
+        | "zip"
+        | "7z"
+        | "rar"
+        | "cab"
+        | "xar"
+        | "tar"
+        | "cpio"
+        | "squashfs"
+        | "cramfs"
+        | "erofs"
+        | "ext"
+        | "iso9660"
+        | "disk-image"
+        | "git-pack"
+        | "gguf"
+        | "safetensors"
+        | "hdf5"
+        | "parquet"
+        | "python-bytecode"
+        | "script"
+        | "sqlite"
+        | "pem"
+        | "private-key"
+        | "key-store"
+        | "credentials"
+        | "text"
+        | "binary";
+    }[];
+    /**
+     * The largest files of any kind, archives included; the largest first.
+     *
+     * @maxItems 200
+     */
+    largest: {
+      path: string;
+      layer: number;
+      bytes: number;
+      sha256: string | null;
+      /**
+       * Deleted or replaced by a later layer, yet shipped.
+       */
+      hidden: boolean;
+      instruction: string | null;
+      /**
+       * By its first bytes, as in the inventory.
+       */
+      kind:
+        | "empty"
+        | "elf"
+        | "elf-object"
+        | "ar"
+        | "deb"
+        | "rpm"
+        | "gzip"
+        | "zstd"
+        | "xz"
+        | "bzip2"
+        | "lz4"
+        | "lzip"
+        | "compress"
+        | "zip"
+        | "7z"
+        | "rar"
+        | "cab"
+        | "xar"
+        | "tar"
+        | "cpio"
+        | "squashfs"
+        | "cramfs"
+        | "erofs"
+        | "ext"
+        | "iso9660"
+        | "disk-image"
+        | "git-pack"
+        | "gguf"
+        | "safetensors"
+        | "hdf5"
+        | "parquet"
+        | "python-bytecode"
+        | "script"
+        | "sqlite"
+        | "pem"
+        | "private-key"
+        | "key-store"
+        | "credentials"
+        | "text"
+        | "binary";
+    }[];
+  };
+}
+
+/**
+ * observations/composition-inspection.json
+ */
+export interface CompositionInspectionObservation {
+  criterion: "composition-inspection";
+  revision: number;
+  facts: {
+    layers: number;
+    entries: number;
+    /**
+     * What dive 0.13.1 computes, to the last digit.
+     */
+    dive: {
+      efficiency: number;
+      wastedBytes: number;
+      sizeBytes: number;
+      userBytes: number;
+      /**
+       * A fraction, as dive has it; null where nothing stands above the first layer.
+       */
+      wastedUserPercent: number | null;
+      /**
+       * What would be spared if each path were shipped once, in its smallest form: ours, not dive's.
+       */
+      redundantBytes: number;
+      inefficientFiles: number;
+      /**
+       * The largest first.
+       *
+       * @maxItems 200
+       */
+      inefficient: {
+        path: string;
+        references: number;
+        bytes: number;
+        redundantBytes: number;
+      }[];
+    };
+    /**
+     * Copies of the same content at further paths.
+     */
+    duplicateBytes: number;
+    /**
+     * Copies of the same content at the same path.
+     */
+    rewrittenBytes: number;
+    repeatedFiles: number;
+    /**
+     * Contents that are shipped more than once; the largest file first.
+     *
+     * @maxItems 200
+     */
+    repeated: {
+      sha256: string;
+      /**
+       * Of one copy.
+       */
+      bytes: number;
+      count: number;
+      duplicateBytes: number;
+      rewrittenBytes: number;
+      /**
+       * @maxItems 16
+       */
+      copies: {
+        path: string;
+        layer: number;
+        /**
+         * Deleted or replaced by a later layer, yet shipped.
+         */
+        hidden: boolean;
+        instruction: string | null;
+        /**
+         * Where an earlier copy has the same path: what else than the content differs.
+         */
+        changed: ("mode" | "owner" | "time" | "attributes")[] | null;
+      }[];
+    }[];
+    /**
+     * @maxItems 10
+     */
+    biggest: {
+      path: string;
+      layer: number;
+      bytes: number;
+      sha256: string | null;
+      /**
+       * Deleted or replaced by a later layer, yet shipped.
+       */
+      hidden: boolean;
+      instruction: string | null;
+      /**
+       * By its first bytes, as in the inventory.
+       */
+      kind:
+        | "empty"
+        | "elf"
+        | "elf-object"
+        | "ar"
+        | "deb"
+        | "rpm"
+        | "gzip"
+        | "zstd"
+        | "xz"
+        | "bzip2"
+        | "lz4"
+        | "lzip"
+        | "compress"
+        | "zip"
+        | "7z"
+        | "rar"
+        | "cab"
+        | "xar"
+        | "tar"
+        | "cpio"
+        | "squashfs"
+        | "cramfs"
+        | "erofs"
+        | "ext"
+        | "iso9660"
+        | "disk-image"
+        | "git-pack"
+        | "gguf"
+        | "safetensors"
+        | "hdf5"
+        | "parquet"
+        | "python-bytecode"
+        | "script"
+        | "sqlite"
+        | "pem"
+        | "private-key"
+        | "key-store"
+        | "credentials"
+        | "text"
+        | "binary";
+    }[];
+  };
 }
 
 /**
@@ -178,14 +475,21 @@ export interface MultiStageHygieneObservation {
         | "static-library"
         | "object-file"
         | "build-package"
+        | "build-metadata"
         | "editor-folder"
+        | "tool-cache"
         | "cloud-credentials"
+        | "credentials"
         | "private-key"
         | "env-file";
       path: string;
       layer: number;
       files: number;
       bytes: number;
+      /**
+       * Of a residue that is one file; null for a folder or a link.
+       */
+      sha256: string | null;
       /**
        * Whited out or replaced by a later layer, yet shipped.
        */
@@ -535,6 +839,22 @@ export interface PolicyDocument {
       thresholds?: {
         [k: string]: number | string | boolean | string[];
       };
+      /**
+       * What the maintainer lets pass, shown in every report. Only the policy that judges grants anything.
+       *
+       * @maxItems 256
+       */
+      exceptions?: {
+        /**
+         * In the image's root, without a leading slash.
+         */
+        path: string;
+        /**
+         * Of the file's content; null for what is reported without a digest: a folder, a link.
+         */
+        sha256: string | null;
+        reason: string;
+      }[];
     };
   };
 }
@@ -823,6 +1143,8 @@ export interface SubmissionDocument {
 export interface Documents {
   InventoryEntryDocument: InventoryEntryDocument;
   ManifestDocument: ManifestDocument;
+  ArchiveFreeLayoutObservation: ArchiveFreeLayoutObservation;
+  CompositionInspectionObservation: CompositionInspectionObservation;
   LayerChangeIsolationObservation: LayerChangeIsolationObservation;
   MultiStageHygieneObservation: MultiStageHygieneObservation;
   OciLabelsObservation: OciLabelsObservation;
