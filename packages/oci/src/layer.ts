@@ -14,7 +14,7 @@ import {
   pathInRoot,
 } from "@envidence/core"
 import { CONTENT_HEAD_BYTES, contentKind } from "./content-kind.js"
-import { type EmbeddedPackages, ExecutableReader, mayBeExecutable } from "./sbom/executable.js"
+import { type EmbeddedPackages, ExecutableReader, mayBeExecutable, Scratch } from "./sbom/executable.js"
 import { type TarEntry, type TarHandler, type TarLimits, TarReader } from "./tar-reader.js"
 import { splitZstdFrames } from "./zstd-frames.js"
 
@@ -107,7 +107,8 @@ class LayerPass implements TarHandler {
   readonly #entries: InventoryEntry[] = []
   readonly #wanted = new Map<number, Buffer | null>()
   #wantedBytes = 0
-  readonly #programs: boolean
+  /** Absent where programs are not looked into. */
+  readonly #scratch: Scratch | undefined
   readonly #embedded = new Map<number, EmbeddedPackages>()
   #file: FileInLayer | undefined
 
@@ -115,7 +116,7 @@ class LayerPass implements TarHandler {
     this.#source = source
     this.#limits = { ...layerLimits, ...options.limits }
     this.#wants = options.wants ?? (() => 0)
-    this.#programs = options.programs ?? false
+    this.#scratch = options.programs === true ? new Scratch() : undefined
     this.#reader = new TarReader(this, this.#limits)
   }
 
@@ -205,7 +206,7 @@ class LayerPass implements TarHandler {
     this.#entries.push(inventory)
     if (entry.type !== "file") return
     const keep = this.#wants(pathInRoot(inventory))
-    this.#file = new FileInLayer(entry.size, this.#admit(keep, entry.size), this.#programs)
+    this.#file = new FileInLayer(entry.size, this.#admit(keep, entry.size), this.#scratch)
   }
 
   /** Whether to keep a file's content: its size is known before, so memory is never spent on one that is too large. */
@@ -255,20 +256,20 @@ class FileInLayer {
   #head = EMPTY
   #kind: ReturnType<typeof contentKind> = "empty"
   #seen = 0
-  readonly #mayBeProgram: boolean
+  readonly #scratch: Scratch | undefined
   program: ExecutableReader | undefined
 
-  constructor(size: number, keep: boolean, mayBeProgram: boolean) {
+  constructor(size: number, keep: boolean, scratch: Scratch | undefined) {
     this.#size = size
-    this.#mayBeProgram = mayBeProgram
+    this.#scratch = scratch
     this.kept = keep ? Buffer.allocUnsafeSlow(size) : undefined
     if (size === 0) this.#sha256 = hash("sha256", EMPTY, "hex")
   }
 
   add(piece: Buffer): void {
     if (this.kept !== undefined) piece.copy(this.kept, this.#seen)
-    if (this.#seen === 0 && this.#mayBeProgram && mayBeExecutable(this.#size, piece[0]))
-      this.program = new ExecutableReader(this.#size)
+    if (this.#seen === 0 && this.#scratch !== undefined && mayBeExecutable(this.#size, piece[0]))
+      this.program = new ExecutableReader(this.#size, this.#scratch)
     this.program?.add(piece)
     if (piece.length === this.#size) {
       // Most files lie in one piece: no hash object, no copy of the head.

@@ -13,8 +13,12 @@ const HEAD_BYTES = 4096
 const READ_ONLY_BYTES = 33_554_432
 const WRITABLE_BYTES = 16_777_216
 const SECTION_BYTES = 4_194_304
+const SCRATCH_BYTES = 1_048_576
 const MAX_SECTIONS = 4096
 const MAX_MENTIONS = 64
+const KEPT_BYTES = READ_ONLY_BYTES + WRITABLE_BYTES + MAX_SECTIONS * 64
+
+const NOTHING = Buffer.alloc(0)
 
 // A section's name, in the table of names.
 const NAMES = [GO_BUILD_INFO_SECTION, CARGO_AUDITABLE_SECTION].map(name => Buffer.from(`${name}\0`))
@@ -24,6 +28,26 @@ const OVERLAP = Math.max(...NAMES.map(({ length }) => length)) - 1
 export const mayBeExecutable = (size: number, firstByte: number | undefined): boolean =>
   firstByte === 0x7f && size >= 64
 
+/** Memory that one program after the other is kept in: what is found is copied out of it. */
+export class Scratch {
+  #memory = NOTHING
+  #used = 0
+
+  clear(): void {
+    this.#used = 0
+  }
+
+  take(bytes: number): Buffer {
+    // What was taken before stays with whoever has it; twice as much, so that few programs need more again.
+    if (this.#used + bytes > this.#memory.length) {
+      this.#memory = Buffer.allocUnsafeSlow(Math.max(bytes, Math.min(2 * this.#memory.length, KEPT_BYTES), SCRATCH_BYTES))
+      this.#used = 0
+    }
+    this.#used += bytes
+    return this.#memory.subarray(this.#used - bytes, this.#used)
+  }
+}
+
 /**
  * Finds the packages of one ELF program in a single pass, front to back. The table of sections that says where they lie
  * comes last, so the pass keeps what the program headers, which come first, call data (up to a bound) and the places at
@@ -31,21 +55,24 @@ export const mayBeExecutable = (size: number, firstByte: number | undefined): bo
  */
 export class ExecutableReader {
   readonly #size: number
+  readonly #scratch: Scratch
+  /** The first bytes, until there are enough to read the headers. */
   #head: Buffer | undefined
+  #planned = false
   #seen = 0
   #program: Program | undefined
   #captures: readonly Capture[] = []
   #mentions: Mentions | undefined
 
-  constructor(size: number) {
+  constructor(size: number, scratch: Scratch) {
     this.#size = size
-    this.#head = Buffer.allocUnsafe(Math.min(size, HEAD_BYTES))
+    this.#scratch = scratch
   }
 
   /** The next piece of the file, valid only during the call. */
   add(piece: Buffer): void {
-    if (this.#head === undefined) this.#take(piece)
-    else this.#addToHead(this.#head, piece)
+    if (this.#planned) this.#take(piece)
+    else this.#addToHead(this.#head === undefined ? piece : Buffer.concat([this.#head, piece]))
   }
 
   /** What was found; undefined for what is no program, or one that names no packages. */
@@ -55,24 +82,22 @@ export class ExecutableReader {
     return new Findings(program, this.#captures, this.#mentions).finish()
   }
 
-  #addToHead(head: Buffer, piece: Buffer): void {
-    const missing = head.length - this.#seen
-    piece.copy(head, this.#seen)
-    if (piece.length < missing) {
-      this.#seen += piece.length
+  #addToHead(start: Buffer): void {
+    if (start.length < Math.min(this.#size, HEAD_BYTES)) {
+      this.#head = Buffer.from(start)
       return
     }
+    this.#planned = true
     this.#head = undefined
-    this.#plan(head)
-    this.#seen = 0
-    this.#take(head)
-    this.#take(piece.subarray(missing))
+    this.#plan(start.subarray(0, HEAD_BYTES))
+    this.#take(start)
   }
 
   #plan(head: Buffer): void {
     this.#program = readProgram(head, this.#size)
     if (this.#program === undefined) return
-    this.#captures = plan(this.#program, this.#size)
+    this.#scratch.clear()
+    this.#captures = plan(this.#program, this.#size, this.#scratch)
     this.#mentions = new Mentions(this.#program.loaded, this.#size)
   }
 
@@ -167,22 +192,24 @@ function readSegments(head: Buffer, fields: Fields, counts: number, size: number
   return segments
 }
 
-function plan({ loaded, sections }: Program, size: number): Capture[] {
-  const captures = [new Capture(sections, MAX_SECTIONS * 64)]
+function plan({ loaded, sections }: Program, size: number, scratch: Scratch): Capture[] {
   const data = loaded.filter(segment => !segment.executable)
   const readOnly = data.filter(segment => !segment.writable)
   // Older linkers put data that is only read beside the code.
   const beside = readOnly.length > 0 ? [] : loaded.filter(segment => segment.executable)
   const whole = loaded.length === 0 ? [{ start: 0, end: size }] : []
   const writable = [...data.filter(segment => segment.writable), ...whole]
-  captures.push(...within(READ_ONLY_BYTES, [...readOnly, ...beside]), ...within(WRITABLE_BYTES, writable, true))
-  return captures
+  return [
+    ...within(MAX_SECTIONS * 64, [sections], scratch),
+    ...within(READ_ONLY_BYTES, [...readOnly, ...beside], scratch),
+    ...within(WRITABLE_BYTES, writable, scratch, true),
+  ]
 }
 
-function within(budget: number, ranges: readonly Range[], mayBeMarked = false): Capture[] {
+function within(budget: number, ranges: readonly Range[], scratch: Scratch, mayBeMarked = false): Capture[] {
   let left = budget
   return ranges.map(range => {
-    const capture = new Capture(range, left, mayBeMarked)
+    const capture = new Capture(range, left, scratch, mayBeMarked)
     left -= capture.bytes
     return capture
   })
@@ -194,11 +221,13 @@ class Capture {
   readonly bytes: number
   /** Go's mark is data that may be written; elsewhere it is a constant of a program that looks for it. */
   readonly mayBeMarked: boolean
+  readonly #scratch: Scratch
   #kept: Buffer | undefined
   #fill = 0
 
-  constructor({ start, end }: Range, limit: number, mayBeMarked = false) {
+  constructor({ start, end }: Range, limit: number, scratch: Scratch, mayBeMarked: boolean) {
     this.start = start
+    this.#scratch = scratch
     this.mayBeMarked = mayBeMarked
     this.bytes = Math.max(0, Math.min(end - start, limit))
   }
@@ -207,7 +236,7 @@ class Capture {
     const from = Math.max(this.start, offset)
     const to = Math.min(this.start + this.bytes, offset + piece.length)
     if (from >= to) return
-    this.#kept ??= Buffer.allocUnsafeSlow(this.bytes)
+    this.#kept ??= this.#scratch.take(this.bytes)
     piece.copy(this.#kept, from - this.start, from - offset, to - offset)
     this.#fill = to - this.start
   }
@@ -265,8 +294,6 @@ class Mentions {
       }
   }
 }
-
-const NOTHING = Buffer.alloc(0)
 
 function gapsBetween(loaded: readonly Range[], size: number): Range[] {
   const gaps: Range[] = []
