@@ -52,6 +52,8 @@ describe("observations", () => {
   const lies: Readonly<Record<string, (facts: LooseJson) => void>> = {
     "oci-labels": ({ labels }) => (labels["org.opencontainers.image.vendor"] = "Somebody"),
     "multi-stage-hygiene": facts => facts.entries--,
+    "archive-free-layout": facts => (facts.largest = []),
+    "composition-inspection": ({ dive }) => (dive.efficiency = 1.5),
     "resource-declarations": ({ declared }) => (declared.cpu.value = 2),
     "signature-and-sbom": ({ sbom }) => sbom.components++,
   }
@@ -306,12 +308,26 @@ describe("an inventory that is not what the layer holds", () => {
     const honest = await buildState({ layers })
     const path = "image/layers/3.jsonl"
     const lie = text(bytesOf(honest.members, path)).replace('"private-key"', '"text"')
+    // What the inventory gives must agree with it: a liar states all of it anew.
     const hygiene = JSON.parse(text(bytesOf(honest.members, "observations/multi-stage-hygiene.json")))
-    const observation = JSON.stringify({ ...hygiene, facts: { ...hygiene.facts, residues: [] } })
+    const observations: Readonly<Record<string, string>> = {
+      "multi-stage-hygiene": JSON.stringify({ ...hygiene, facts: { ...hygiene.facts, residues: [] } }),
+      ...Object.fromEntries(
+        ["archive-free-layout", "composition-inspection"].map(id => {
+          const observation = text(bytesOf(honest.members, `observations/${id}.json`))
+          return [id, observation.replaceAll('"private-key"', '"text"')]
+        }),
+      ),
+    }
     const changed = rewrite(honest, {
-      members: { [path]: lie, "observations/multi-stage-hygiene.json": observation },
-      predicate: predicate =>
-        Object.assign(row(predicate, "multi-stage-hygiene"), { observation: digest(observation), preview: "pass" }),
+      members: {
+        [path]: lie,
+        ...Object.fromEntries(Object.entries(observations).map(([id, lied]) => [`observations/${id}.json`, lied])),
+      },
+      predicate: predicate => {
+        for (const [id, lied] of Object.entries(observations))
+          Object.assign(row(predicate, id), { observation: digest(lied), preview: "pass" })
+      },
     })
     const args = (...subject: string[]) => ["--key", fixture.keyFile, "--policy", "demo", ...subject]
     const report = expectVerdict(await check(changed, args("--image-digest", honest.imageDigest)), 0)

@@ -13,7 +13,7 @@ import {
   readDeclaration,
   requirementOf,
   schemaViolation,
-  type ThresholdValue,
+  type ThresholdValues,
 } from "@envidence/core"
 import { describe, expect, test } from "vitest"
 
@@ -63,7 +63,7 @@ const context = {
 } as const
 
 interface Asked {
-  readonly thresholds?: Readonly<Record<string, ThresholdValue>>
+  readonly thresholds?: ThresholdValues
   readonly exceptions?: Exceptions
 }
 
