@@ -2,20 +2,18 @@
 import { readdirSync, readFileSync, writeFileSync } from "node:fs"
 import { tmpdir } from "node:os"
 import { join } from "node:path"
-import { gunzipSync } from "node:zlib"
 import type { Report } from "@envidence/core"
 import { main as emitMain } from "@envidence/emit"
 import { openImage, parseImageReference } from "@envidence/oci"
 import { afterAll, beforeAll, describe, expect, test } from "vitest"
-import { layoutEntries } from "../../packages/oci/test/image-archives.ts"
 import { refusal } from "../../packages/oci/test/layers.ts"
-import { archive, entry } from "../../packages/oci/test/tar-writer.ts"
 import { expectRefusal, expectVerdict } from "../bundles/expectations.ts"
 import { newFixture } from "../bundles/fixture.ts"
 import { buildState, newFolder, removeFolders } from "../bundles/state.ts"
 import { verify } from "../bundles/verifying.ts"
 import { buildRegistry, type Distribution, missingRegistry, pushLayout, startDistribution } from "./distribution.ts"
 import { type EngineService, missingDocker, missingPodman, startDocker, startPodman } from "./engines.ts"
+import { dockerArchive, NAME, ociArchive } from "./image-files.ts"
 
 const { state, bundle, keyFile } = await newFixture()
 const other = await buildState({ labels: { other: "1" } })
@@ -25,36 +23,6 @@ afterAll(async () => {
   for (const each of stopping) await each.stop()
   removeFolders()
 }, 60_000)
-
-const NAME = "localhost/tiny:1"
-
-interface ImageFolder {
-  readonly imageDirectory: string
-}
-
-function ociArchive({ imageDirectory }: ImageFolder): string {
-  const path = join(newFolder(), "image.tar")
-  writeFileSync(path, archive(...layoutEntries(imageDirectory).values()))
-  return path
-}
-
-/** What `docker save` would write of the layout's image. */
-function dockerArchive({ imageDirectory }: ImageFolder): Buffer {
-  const blob = (digest: string) => readFileSync(join(imageDirectory, "blobs", ...digest.split(":")))
-  const index = JSON.parse(readFileSync(join(imageDirectory, "index.json"), "utf8"))
-  const manifest = JSON.parse(blob(index.manifests[0].digest).toString())
-  const layers = manifest.layers.map(({ digest }: { digest: string }, i: number) => ({
-    name: `${i}/layer.tar`,
-    content: gunzipSync(blob(digest)),
-  }))
-  const config = `${manifest.config.digest.slice(7)}.json`
-  const Layers = layers.map(({ name }: { name: string }) => name)
-  return archive(
-    ...layers.map(({ name, content }: { name: string; content: Buffer }) => entry(name, { content })),
-    entry(config, { content: blob(manifest.config.digest) }),
-    entry("manifest.json", { content: JSON.stringify([{ Config: config, RepoTags: [NAME], Layers }]) }),
-  )
-}
 
 function file(content: Buffer): string {
   const path = join(newFolder(), "image.tar")
