@@ -73,10 +73,10 @@ export async function emitEvidence(told: EmitArguments, world: World, toolVersio
   const tools = {
     progress,
     log: openLog(told, world),
-    openCheckpoint: async (submission: Run["submission"]): Promise<Checkpoint> =>
+    openCheckpoint: async (submission: Run["submission"], given: string | null): Promise<Checkpoint> =>
       told.workDirectory === undefined
         ? noCheckpoint
-        : openCheckpoint(told.workDirectory, stateOf(told, policy, submission.digest, toolVersion), told.resume),
+        : openCheckpoint(told.workDirectory, stateOf(told, policy, submission.digest, given, toolVersion), told.resume),
   }
   return withRun(told, world, tools, async (run, checkpoint) => {
     const observations = await observe(run, checkpoint, progress, wants, policy, told)
@@ -101,11 +101,17 @@ export async function emitEvidence(told: EmitArguments, world: World, toolVersio
 }
 
 /** Whatever changes one of these makes earlier observations worthless. */
-const stateOf = (told: EmitArguments, policy: PolicyDocument, submission: string, toolVersion: string) => ({
+const stateOf = (
+  told: EmitArguments,
+  policy: PolicyDocument,
+  submission: string,
+  image: string | null,
+  toolVersion: string,
+) => ({
   toolVersion,
   submission,
   policy,
-  image: told.image ?? null,
+  image,
   buildArgs: told.buildArgs,
   buildNetwork: told.buildNetwork,
   challenge: told.challenge,

@@ -1,6 +1,6 @@
 import { readFile, writeFile } from "node:fs/promises"
 import { join } from "node:path"
-import { type Binding, type Declaration, EvidenceError } from "@envidence/core"
+import { type Binding, type Declaration, type Digest, EvidenceError } from "@envidence/core"
 import { type ImageReference, openOciLayout, parseImageReference } from "@envidence/oci"
 import type { EmitArguments } from "./arguments.js"
 import { type Checkpoint, keepFolder } from "./checkpoint.js"
@@ -29,8 +29,8 @@ export interface Run {
 export interface RunTools {
   readonly progress: Progress
   readonly log: Log
-  /** Opened once the submission is known. */
-  readonly openCheckpoint: (submission: StagedSubmission) => Promise<Checkpoint>
+  /** Opened once the submission, and the image that was given, are known: a tag, or a folder, may change. */
+  readonly openCheckpoint: (submission: StagedSubmission, given: Digest | null) => Promise<Checkpoint>
 }
 
 /**
@@ -53,12 +53,10 @@ export async function withRun<T>(
     // In the lab's own folder, which is removed even after this process was killed.
     const folder = join(engine.workDirectory, "submission")
     const submission = await progress.step("staging the submission", 1, () => stageSubmission(told.input, folder))
-    const checkpoint = await openCheckpoint(submission)
     const lab = { ...labOf(submission, told, world, log), engine }
-    const { image, bindings } =
-      reference === undefined
-        ? { image: await obtainBuild(lab, checkpoint, progress), bindings: [] }
-        : await obtainGiven(lab, reference, progress, world)
+    const given = reference === undefined ? undefined : await obtainGiven(lab, reference, progress, world)
+    const checkpoint = await openCheckpoint(submission, given?.image.manifestDigest ?? null)
+    const { image, bindings } = given ?? { image: await obtainBuild(lab, checkpoint, progress), bindings: [] }
     const read = await progress.step("reading every layer", 5, async () =>
       readImage(await openOciLayout(image.layout), submission.declaration, world.signal),
     )

@@ -22,8 +22,8 @@ import {
 } from "./opened-image.js"
 import { RegistryAuthorization } from "./registry-authorization.js"
 
-// A client of our own: what npm offers either holds whole blobs in memory, brings native or long unkept dependencies, or
-// lets no one say how a request is sent. The part of the specification that reading needs is two addresses.
+// A client of our own: those on npm check no digest, resume nothing and let no one say how a request is sent, or stand on
+// packages that nobody keeps. The part of the specification that reading needs is two addresses.
 
 export interface RegistryOptions extends ChoiceOptions {
   /** HOME, REGISTRY_AUTH_FILE, DOCKER_CONFIG, XDG_RUNTIME_DIR: where the user's credentials are looked for. */

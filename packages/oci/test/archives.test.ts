@@ -91,6 +91,32 @@ describe("an archive of a layout", () => {
     expect((await openOciLayout(copy)).manifestDigest).toBe(image.manifestDigest)
   })
 
+  it("is written out with the index that it was chosen from, whose others stay out", async () => {
+    const directory = writeLayout([base, top], {
+      index: (manifest, put) => {
+        const of = (architecture: string, name: string) => ({
+          ...manifest,
+          digest: name,
+          platform: { os: "linux", architecture },
+        })
+        const other = digest("of another machine")
+        const inner = put(json({ schemaVersion: 2, manifests: [of("amd64", manifest.digest), of("arm64", other)] }))
+        return { manifests: [{ mediaType: "application/vnd.oci.image.index.v1+json", ...inner }] }
+      },
+    })
+    const image = await open(
+      openOciArchive(writeArchive(...layoutEntries(directory).values()), { platforms: ["linux/amd64"] }),
+    )
+    const copy = join(temporaryFolder(), "copy")
+    await writeOciLayout(image, copy)
+    const written = await openOciLayout(copy, { platforms: ["linux/amd64"] })
+    expect(written.index).toEqual(image.index)
+    expect([written.manifestDigest, written.index?.platforms]).toEqual([
+      image.manifestDigest,
+      ["linux/amd64", "linux/arm64"],
+    ])
+  })
+
   const blob = `blobs/sha256/${top.source.descriptor.digest.slice(7)}`
   const bytes = top.blob
   // Another archive in as many bytes, compressed as well.
