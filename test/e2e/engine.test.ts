@@ -175,7 +175,7 @@ describe.skipIf(missing.length > 0)(`emit-evidence on podman${reason}`, () => {
     expect(shared.length).toBeGreaterThan(4)
     for (const path of shared) expect([path, two.get(path)?.equals(one.get(path) ?? Buffer.of())]).toEqual([path, true])
     expect(existsSync(output("second.tar.gz"))).toBe(false)
-  }, 60_000)
+  }, 120_000)
 
   test("resumes from what was observed, and names the ways to sign where none was chosen", async () => {
     const args = ["--policy", "demo", "--work-dir", workFolder, "--resume", "--output", output("resumed.tar.gz")]
@@ -199,7 +199,18 @@ describe.skipIf(missing.length > 0)(`emit-evidence on podman${reason}`, () => {
     expect(verdict).toBe(3)
     expectFindings(report, "parcel-sorting-flawed")
     await expectNothingLeft()
-  }, 90_000)
+  }, 180_000)
+
+  test("shows what fails one criterion, and no other", async () => {
+    const bundle = output("layer-change.tar.gz")
+    const flawed = example("layer-change-flawed")
+    const { exitCode } = await emit(flawed, "--policy", "demo", "--key", keyFile, "--output", bundle)
+    const { exitCode: verdict, report } = await verify(bundle, "--submission", flawed)
+    expect([exitCode, verdict]).toEqual([0, 0])
+    expectFindings(report, "layer-change-flawed")
+    const failed = report.findings.filter(({ outcome }) => outcome === "fail").map(({ id }) => id)
+    expect(failed).toEqual(["layer-change-isolation"])
+  }, 120_000)
 
   test("leaves nothing when it is interrupted", async () => {
     const { child, ended, saw } = start([
