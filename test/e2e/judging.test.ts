@@ -1,9 +1,9 @@
 // Evidence in order about an environment that does not meet the policy: exit code 3, and the finding says why.
-import { builtInPolicies, canonicalJson, type Report } from "@envidence/core"
+import { builtInPolicies, canonicalJson, type PolicyDocument, type Report } from "@envidence/core"
 import { afterAll, describe, expect, test } from "vitest"
 import { expectVerdict } from "../bundles/expectations.ts"
 import { newFixture } from "../bundles/fixture.ts"
-import { honestLabels, honestLayers } from "../bundles/image.ts"
+import { honestLabels, honestLayers, sha256 } from "../bundles/image.ts"
 import { rewriteObservation } from "../bundles/rewrite.ts"
 import { signState } from "../bundles/signing.ts"
 import { buildState, removeFolders, type StateOptions } from "../bundles/state.ts"
@@ -13,6 +13,7 @@ import { verify, writeTemporary } from "../bundles/verifying.ts"
 const { state, key, keyFile, bundle, args } = await newFixture()
 afterAll(removeFolders)
 
+const LICENSES = "org.opencontainers.image.licenses"
 const required = Object.keys(builtInPolicies.demo.criteria)
 const finding = (report: Report, id: string) => report.findings.find(candidate => candidate.id === id)
 
@@ -49,6 +50,12 @@ describe("one criterion fails, and no other", () => {
     ],
     ["multi-stage-hygiene", "a .git folder", layered({ "app/.git/config": "[core]\n" }), /layer 3 app\/\.git.*vcs/],
     ["multi-stage-hygiene", "an .env file", layered({ "app/.env": "TOKEN=x\n" }), /layer 3 app\/\.env/],
+    [
+      "oci-labels",
+      "a licence that is none",
+      { labels: { ...honestLabels, [LICENSES]: "Apache 2" } },
+      /no SPDX licence/,
+    ],
     ["multi-stage-hygiene", "a compiler", layered({ "usr/bin/gcc": "ELF" }), /layer 3 usr\/bin\/gcc/],
     ["resource-declarations", "no cpu", yaml(text => text.replace(/ +cpu: 1\n/, "")), /`cpu` is not declared/],
     [
@@ -191,6 +198,32 @@ describe("the verifier's policy", () => {
     const told = ["--key", keyFile, "--image-digest", failing.imageDigest, "--policy", lax]
     const report = expectVerdict(await verify(await signState(failing, key), told), 0)
     expect(finding(report, "oci-labels")).toMatchObject({ outcome: "fail", required: false })
+  })
+  test("excepts one file by its content; the contributor's own policy excepts nothing here", async () => {
+    const withTool = await buildState({ layers: [...honestLayers, { "usr/bin/git": "ELF" }] })
+    const told = (file: string) => ["--key", keyFile, "--image-digest", withTool.imageDigest, "--policy", file]
+    const excepting = (content: string): PolicyDocument => ({
+      id: "hub",
+      version: "1",
+      criteria: {
+        "multi-stage-hygiene": {
+          required: true,
+          exceptions: [{ path: "usr/bin/git", sha256: sha256(content), reason: "agents use it" }],
+        },
+      },
+    })
+    const granted = policy(excepting("ELF").criteria)
+    const report = expectVerdict(await verify(await signState(withTool, key), told(granted)), 0)
+    expect(finding(report, "multi-stage-hygiene")?.parts[0]).toMatchObject({
+      outcome: "pass",
+      because: expect.stringContaining("excepted by policy hub/1: agents use it"),
+    })
+    expectVerdict(await verify(await signState(withTool, key), told(policy(excepting("other").criteria))), 3)
+    const carried = { layers: [...honestLayers, { "usr/bin/git": "ELF" }], policy: excepting("ELF") }
+    const selfExcepted = await buildState(carried)
+    const strict = policy({ "multi-stage-hygiene": { required: true } })
+    const refused = expectVerdict(await verify(await signState(selfExcepted, key), told(strict)), 3)
+    expect(finding(refused, "multi-stage-hygiene")?.outcome).toBe("fail")
   })
   test("requires on a condition over what the submission declares", async () => {
     const conditional = policy({

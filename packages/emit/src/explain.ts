@@ -15,7 +15,8 @@ export function explainCriteria(id: string): string {
 const explainPlanned = ({ id, requirement }: CatalogueRow): string =>
   `${id}\n${requirement}\nThis version does not observe it: it is unmeasured, and unmeasured never passes.\n`
 
-function explainJudged({ id, revision, requirement, thresholds, inspect, upstream }: Criterion): string {
+function explainJudged(criterion: Criterion): string {
+  const { id, revision, requirement, thresholds, inspect, upstream, takesExceptions } = criterion
   const how =
     inspect === null ? "Observed while the environment is built or run." : "Derived from the bundle's own bytes."
   const also = upstream.length === 0 ? [] : [`In OpenEnv's report: ${upstream.join(", ")}`]
@@ -23,5 +24,8 @@ function explainJudged({ id, revision, requirement, thresholds, inspect, upstrea
     `  ${name} = ${[threshold.default].flat().join(", ")} (${threshold.unit}; a policy may set ${threshold.bound})`,
     `    ${threshold.reason}`,
   ])
-  return `${[`${id}, revision ${revision}`, requirement, how, ...also, ...(limits.length > 0 ? ["Thresholds:", ...limits] : [])].join("\n")}\n`
+  const exceptions = takesExceptions
+    ? ["A policy may except single files from it, by path and digest (SPEC.md, step 4)."]
+    : []
+  return `${[`${id}, revision ${revision}`, requirement, how, ...also, ...exceptions, ...(limits.length > 0 ? ["Thresholds:", ...limits] : [])].join("\n")}\n`
 }

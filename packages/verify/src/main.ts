@@ -86,12 +86,17 @@ async function explainPolicy(file: string): Promise<string> {
       ? `accepts ${signer.identity} of ${signer.issuer}`
       : `accepts the key sha256:${signer.keySha256}`,
   )
+  const exceptions = Object.entries(policy.criteria).flatMap(([id, rule]) =>
+    (rule.exceptions ?? []).map(
+      ({ path, sha256, reason }) => `excepts ${path} (${sha256 ?? "a folder or link"}) from ${id}: ${reason}`,
+    ),
+  )
   const age =
     policy.maxAgeDays === undefined
       ? "any age is accepted"
       : `no signature older than ${policy.maxAgeDays} days is accepted`
   const who = signers.length === 0 ? ["names no signer: the command line must"] : signers
-  return [`Policy ${policy.id}/${policy.version} is valid.`, ...lines, ...who, age]
+  return [`Policy ${policy.id}/${policy.version} is valid.`, ...lines, ...exceptions, ...who, age]
     .map(line => `${escapeTerminal(line)}\n`)
     .join("")
 }

@@ -103,11 +103,19 @@ function describe(residue: Residue): JudgedPart {
     id: residue.kind,
     outcome: "fail",
     because: saySeen(residue),
-    remedy: residue.hidden
-      ? "delete it in the instruction that makes it, or make it in a stage that is not shipped: a later RUN rm frees nothing"
-      : REMEDY[residue.kind],
+    remedy: remedyOf(residue),
     where: whereOf(residue),
   }
+}
+
+function remedyOf({ kind, hidden }: Residue): string {
+  if (!hidden) return REMEDY[kind]
+  const early =
+    "delete it in the instruction that makes it, or make it in a stage that is not shipped: a later RUN rm frees nothing"
+  // Whoever pulled the image has it.
+  if (kind === "private-key") return `${early}; replace the key`
+  const isSecret = kind === "credentials" || kind === "cloud-credentials" || kind === "env-file"
+  return isSecret ? `${early}; revoke what it grants` : early
 }
 
 const exceptedPart = (residue: Residue, because: string): JudgedPart => ({
