@@ -79,6 +79,12 @@ describe("layer-change-isolation", () => {
     expect(judgement.remedy).toContain("in layer 2")
   })
 
+  it("says where to install dependencies where an earlier stage copies the file", () => {
+    const observed = facts([a, b, c, d], [a, moved(b), moved(c), moved(d)])
+    expect(judge(observed).remedy).toContain("above line 4 of server/Dockerfile, which copies server/app.py")
+    expect(judge({ ...observed, file: { ...observed.file, copiedBy: 7 } }).remedy).not.toContain("above line")
+  })
+
   it("fails where the number of layers changes", () => {
     expect(judge(facts([a, b], [a, b, c]))).toMatchObject({
       outcome: "fail",

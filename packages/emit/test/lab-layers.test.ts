@@ -2,7 +2,7 @@
 import { createCipheriv } from "node:crypto"
 import { cpSync, mkdirSync, mkdtempSync, readdirSync, rmSync, writeFileSync } from "node:fs"
 import { dirname, join } from "node:path"
-import { buildImageView, criteria, type Judgement, schemaViolation } from "@envidence/core"
+import { buildImageView, criteria, EvidenceError, type Judgement, schemaViolation } from "@envidence/core"
 import {
   BoundedLog,
   buildImage,
@@ -118,7 +118,7 @@ describe.skipIf(reason !== null)(`layers on podman${reason === null ? "" : ` (sk
     const judgement = judge("layer-change-isolation", await layerChangeIsolation.measure(lab), lab)
     expect(judgement).toMatchObject({ outcome: "fail", observed: { moved: [0] } })
     expect(judgement.observed.bytes).toBeGreaterThan(10_000_000)
-    expect(judgement.remedy).toContain("Dockerfile line 2")
+    expect(judgement.remedy).toContain("above line 2 of Dockerfile, which copies app.py")
   }, 60_000)
 
   it("a change that does not reach the image, or no file to change, is unmeasured", async () => {
@@ -130,6 +130,22 @@ describe.skipIf(reason !== null)(`layers on podman${reason === null ? "" : ` (sk
     const { lab: without } = await labOf({ a: "a", Dockerfile: "FROM scratch\nCOPY a /a\n" })
     expect(await layerChangeIsolation.measure(without)).toHaveProperty("unmeasured")
     expect(await layerChangeIsolation.measure({ ...lab, submission: null })).toHaveProperty("unmeasured")
+  }, 60_000)
+
+  it("an image that does not build with the change is unmeasured, an interrupted run is no answer", async () => {
+    const { lab } = await labOf({ ...APPLICATION, Dockerfile: `FROM scratch\nCOPY app.py /app/\n${COMMAND}` })
+    const { name, version, runtime, workDirectory } = engine
+    const failing = (code: "engine-failed" | "interrupted"): Lab => ({
+      ...lab,
+      engine: Object.assign(Object.create(null), {
+        ...{ name, version, runtime, workDirectory },
+        build: () => Promise.reject(new EvidenceError(code, "flake8: E265 block comment")),
+      }),
+    })
+    expect(await layerChangeIsolation.measure(failing("engine-failed"))).toEqual({
+      unmeasured: "it does not build with a comment in app.py: flake8: E265 block comment",
+    })
+    await expect(layerChangeIsolation.measure(failing("interrupted"))).rejects.toMatchObject({ code: "interrupted" })
   }, 60_000)
 
   it("an image whose cache is gone is compared with a rebuild", async () => {

@@ -114,12 +114,22 @@ function describe(facts: Facts, layer: Moved, { spreads, lowest, moved }: Failin
 
 function reorder({ spreads, file }: Facts, lowest: Moved): string {
   const where = spreads?.line == null ? nameOf(lowest) : `line ${spreads.line} of ${spreads.path}`
-  return `move ${where}, which brings ${file.path}, below every instruction that does not need it: copy the lock file and install dependencies first, the application last`
+  const moving = `move ${where}, which brings ${file.path}, below every instruction that does not need it`
+  // Where an earlier stage copies the file, what is made after that is made anew as well.
+  return isCopiedBefore(spreads, file) ? `${moving}; ${installAbove(spreads, file)}` : `${moving}: ${INSTALL_FIRST}`
 }
 
+const INSTALL_FIRST = "copy the lock file and install dependencies first, the application last"
+
 function separate({ spreads, file }: Facts, moved: readonly Moved[]): string {
-  const largest = moved.reduce((most, layer) => (layer.size > most.size ? layer : most))
-  const line =
-    spreads?.layer === largest.index && spreads.line !== null ? ` (${spreads.path} line ${spreads.line})` : ""
-  return `ship ${file.path} apart from what is large: give dependencies and assets in layer ${largest.index}${line} a COPY of their own, before the application's`
+  const { index } = moved.reduce((most, layer) => (layer.size > most.size ? layer : most))
+  return `${installAbove(spreads, file)}; ship what is large in layer ${index} by a COPY of its own, before the application's`
+}
+
+const isCopiedBefore = (spreads: Facts["spreads"], { copiedBy }: Facts["file"]) =>
+  copiedBy !== null && spreads !== null && spreads.line !== null && copiedBy < spreads.line
+
+function installAbove(spreads: Facts["spreads"], { copiedBy, path }: Facts["file"]): string {
+  if (copiedBy === null || spreads === null) return INSTALL_FIRST
+  return `install dependencies, from their lock file alone, above line ${copiedBy} of ${spreads.path}, which copies ${path}`
 }

@@ -2,6 +2,7 @@ import { appendFile, lstat, mkdtemp, readdir, readFile, rm } from "node:fs/promi
 import { join, relative } from "node:path"
 import {
   clipText,
+  EvidenceError,
   historyInstructions,
   type LayerChangeIsolationObservation,
   limits,
@@ -10,7 +11,6 @@ import {
 import { openOciLayout } from "@envidence/oci"
 import { buildImage } from "../lab/build.js"
 import type { Lab, LabImage, SubmissionFacts } from "../lab/lab.js"
-import { throwIfInterrupted } from "../lab/process.js"
 import { type ApplicationFile, chooseApplicationFile } from "./application-file.js"
 import { defineMeasuredCriterion, type Measurement } from "./criterion.js"
 import { lineOfLayer, parseDockerfile, type Stage } from "./dockerfile.js"
@@ -35,8 +35,7 @@ export const layerChangeIsolation = defineMeasuredCriterion<"layer-change-isolat
     try {
       return await compare({ ...lab, submission }, file, stages, built)
     } finally {
-      throwIfInterrupted(lab.signal)
-      for (const { reference } of built) await lab.engine.removeImage(reference)
+      for (const { reference } of built) if (!lab.signal.aborted) await lab.engine.removeImage(reference)
     }
   },
 })
@@ -54,11 +53,18 @@ async function compare(
     built.push(image)
     return image
   }
-  const changed = await rebuild(context => appendFile(join(context, file.path), file.appended))
+  const changed = await rebuild(context => appendFile(join(context, file.path), file.appended)).catch(refused)
+  if (typeof changed === "string") return { unmeasured: `it does not build with a comment in ${file.path}: ${changed}` }
   const base = movesOne(lab.image, changed) ? lab.image : await rebuildUnchanged(lab, rebuild)
   if (base === undefined)
     return { unmeasured: "the engine's layer cache does not hold: a rebuild without any change gives another image" }
   return { facts: await describe(lab, file, stages, base, changed), artifacts: [] }
+}
+
+/** The engine's reason why it does not build: the judged image did, so the change is what it is about. */
+function refused(error: unknown): string {
+  if (error instanceof EvidenceError && error.code === "engine-failed") return clipText(error.message, 400)
+  throw error
 }
 
 // No change moves fewer, so it needs no comparison with a rebuild that has none.
