@@ -254,6 +254,34 @@ describe("npm", () => {
     expect(components?.[1]?.hashes).toEqual([{ alg: "SHA-512", content: sha512.toString("hex") }])
   })
 
+  it("takes hashes from what npm noted of its installation", async () => {
+    const [one, two] = [Buffer.alloc(64, 1), Buffer.alloc(64, 2)]
+    const integrity = (hash: Buffer) => ({ integrity: `sha512-${hash.toString("base64")}` })
+    const lock = {
+      lockfileVersion: 3,
+      packages: {
+        "node_modules/a": integrity(one),
+        "node_modules/a/node_modules/@s/b": integrity(two),
+        "node_modules/c": { integrity: "sha1-AAAA" },
+      },
+    }
+    const sbom = await sbomOf(
+      archive(
+        entry("app/node_modules/.package-lock.json", { content: JSON.stringify(lock) }),
+        manifest("app/node_modules/a/", { name: "a", version: "1.0.0" }),
+        manifest("app/node_modules/a/node_modules/@s/b/", { name: "@s/b", version: "1.0.0" }),
+        manifest("app/node_modules/c/", { name: "c", version: "1.0.0" }),
+        entry("node_modules/.package-lock.json", { content: "{" }),
+      ),
+    )
+    expect(sbom.unreadable).toEqual([])
+    expect(parsed(sbom).components?.map(({ hashes }) => hashes)).toEqual([
+      [{ alg: "SHA-512", content: two.toString("hex") }],
+      [{ alg: "SHA-512", content: one.toString("hex") }],
+      undefined,
+    ])
+  })
+
   it.each(["__proto__", "constructor"])("survives a package named %s", async name => {
     const content = `{"name":"${name}","version":"1.0.0","dependencies":{"${name}":"1"}}`
     const sbom = await sbomOf(archive(entry(`node_modules/x/package.json`, { content })))
@@ -309,6 +337,37 @@ describe("dependencies", () => {
       { path: "var/lib/dpkg/status", layer: 0, because: expect.stringMatching(/1000000 times/) },
     ])
   })
+})
+
+it("a package listed twice has two references, by no chance", async () => {
+  const tar = archive(entry("lib/apk/db/installed", { content: "P:a\nV:1\n\nP:a\nV:1\n\nP:b\nV:1\nD:a\n" }))
+  const [first, again] = [await sbomOf(tar), await sbomOf(tar)]
+  expect(Buffer.from(again.bytes).equals(first.bytes)).toBe(true)
+  const [a, b, c] = parsed(first).components?.map(component => component["bom-ref"]) ?? []
+  expect([b, c]).toEqual([`${a}#2`, expect.stringContaining("/b@1")])
+  expect(problems(first)).toBeNull()
+})
+
+it("an expression among several licences is one of their names", async () => {
+  const content = JSON.stringify({ name: "a", version: "1.0.0", licenses: [{ type: "MIT OR ISC" }, { type: "BSD" }] })
+  const sbom = await sbomOf(archive(entry("node_modules/a/package.json", { content })))
+  expect(parsed(sbom).components?.[0]?.licenses).toEqual([
+    { license: { name: "BSD" } },
+    { license: { name: "MIT OR ISC" } },
+  ])
+})
+
+it("texts that are cut stay texts", async () => {
+  const long = `${"x".repeat(255)}\u{1f600}`
+  const content = JSON.stringify({
+    name: "a",
+    version: "1.0.0",
+    license: long,
+    description: `\ud800${"x".repeat(1022)}\u{1f600}`,
+  })
+  const sbom = await sbomOf(archive(entry("node_modules/a/package.json", { content })))
+  expect(Buffer.from(sbom.bytes).toString()).not.toMatch(/\\ud[89ab]/i)
+  expect(problems(sbom)).toBeNull()
 })
 
 it("refuses more packages than anybody reads", async () => {

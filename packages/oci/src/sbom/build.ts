@@ -49,7 +49,8 @@ export function buildSbom(input: SbomInput): Sbom {
   const incomplete = missingFrom === undefined ? [] : [{ ...placeOf(missingFrom), because: EDGES_MISSING }]
   const sorted = [...unreadable, ...incomplete].sort((a, b) => compareBytewise(a.path, b.path) || a.layer - b.layer)
   const bom = new Models.Bom({ serialNumber: serialNumber(input.manifestDigest), metadata: metadata(input, sorted) })
-  const models = described.map(({ found, component }) => model(found, component, input.layers))
+  const refs = distinctRefs(described.map(({ component }) => component))
+  const models = described.map(({ found, component }, i) => model(found, component, refs[i] ?? "", input.layers))
   for (const [i, component] of models.entries()) {
     bom.components.add(component)
     for (const needed of edges.of[i] ?? []) addDependency(component, models[needed])
@@ -97,7 +98,23 @@ function purlOf({ type, name, version, purl }: PackageFacts): string {
   ).toString()
 }
 
-function model(found: FoundPackage, component: SbomComponent, layers: readonly LayerInventory[]): Models.Component {
+/** A database may list a package twice; the library would tell them apart by chance. */
+function distinctRefs(components: readonly SbomComponent[]): string[] {
+  const seen = new Map<string, number>()
+  return components.map(({ purl, path }) => {
+    const ref = `${purl}#${path}`
+    const times = (seen.get(ref) ?? 0) + 1
+    seen.set(ref, times)
+    return times === 1 ? ref : `${ref}#${times}`
+  })
+}
+
+function model(
+  found: FoundPackage,
+  component: SbomComponent,
+  bomRef: string,
+  layers: readonly LayerInventory[],
+): Models.Component {
   const { name, version, purl, path, layer } = component
   const properties = [
     ["layer:index", String(layer)],
@@ -106,7 +123,7 @@ function model(found: FoundPackage, component: SbomComponent, layers: readonly L
     ...(found.facts.properties ?? []),
   ] as const
   return new Models.Component(Enums.ComponentType.Library, name, {
-    bomRef: `${purl}#${path}`,
+    bomRef,
     ...(version === null ? {} : { version }),
     purl,
     ...details(found.facts),

@@ -3,6 +3,7 @@
 const OS_RELEASE_BYTES = 65_536
 const METADATA_BYTES = 4_194_304
 const PACKAGE_JSON_BYTES = 1_048_576
+const INSTALLED_LOCK_BYTES = 33_554_432
 const DPKG_STATUS_BYTES = 67_108_864
 const APK_INSTALLED_BYTES = 67_108_864
 const RPM_BYTES = 134_217_728
@@ -31,6 +32,10 @@ const INSTALLED_PACKAGE_JSON = /(^|\/)node_modules\/(@[^/]+\/)?[^/@._][^/]*\/pac
 /** Whether a package manager put this package.json there, with the package it describes. */
 export const isInstalledPackageJson = (path: string): boolean => INSTALLED_PACKAGE_JSON.test(path)
 
+const INSTALLED_LOCK = /^((?:.*\/)?)node_modules\/\.package-lock\.json$/
+/** The folder that holds node_modules, with a slash at its end, of a file in which npm noted what it installed there. */
+export const folderOfInstalledLock = (path: string): string | undefined => INSTALLED_LOCK.exec(path)?.[1]
+
 /** Databases that this version does not read: an image that has one is not described in full. */
 const UNREAD_DATABASES = [{ path: /^var\/lib\/pacman\/local\/ALPM_DB_VERSION$/, manager: "pacman" }] as const
 
@@ -53,6 +58,7 @@ export function packageDatabaseBytes(path: string): number {
   if (bytes !== undefined) return bytes
   if (isPythonMetadata(path) || isStatusFragment(path)) return METADATA_BYTES
   if (isPackageJson(path)) return PACKAGE_JSON_BYTES
+  if (INSTALLED_LOCK.test(path)) return INSTALLED_LOCK_BYTES
   return COPYRIGHT.test(path) ? COPYRIGHT_BYTES : 0
 }
 

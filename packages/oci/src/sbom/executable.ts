@@ -40,7 +40,9 @@ export class Scratch {
   take(bytes: number): Buffer {
     // What was taken before stays with whoever has it; twice as much, so that few programs need more again.
     if (this.#used + bytes > this.#memory.length) {
-      this.#memory = Buffer.allocUnsafeSlow(Math.max(bytes, Math.min(2 * this.#memory.length, KEPT_BYTES), SCRATCH_BYTES))
+      this.#memory = Buffer.allocUnsafeSlow(
+        Math.max(bytes, Math.min(2 * this.#memory.length, KEPT_BYTES), SCRATCH_BYTES),
+      )
       this.#used = 0
     }
     this.#used += bytes

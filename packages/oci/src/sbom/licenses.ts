@@ -6,8 +6,11 @@ const EXPRESSION = /^[A-Za-z0-9.+:()\s-]{1,1024}$/
 const OPERATOR = /\s(AND|OR|WITH)\s/
 
 /** What a package says of its licences, by SPDX where it can be. */
-export const licensesOf = ({ type, licenses }: PackageFacts): Models.License[] =>
-  licenses.filter(text => text.trim() !== "").map(text => licenseOf(type === "deb" ? spdxOfDebian(text) : text))
+export function licensesOf({ type, licenses }: PackageFacts): Models.License[] {
+  const texts = licenses.filter(text => text.trim() !== "").map(text => (type === "deb" ? spdxOfDebian(text) : text))
+  // CycloneDX has one expression or a list of licences, never an expression in a list.
+  return texts.map(text => licenseOf(text, texts.length === 1))
+}
 
 // Debian's short names (machine-readable copyright format 1.0, "Short name") where they differ from SPDX.
 const GNU = /^(GPL|LGPL|AGPL|GFDL)-([123](?:\.\d)?)(?:\.0)?(\+?)$/
@@ -19,11 +22,12 @@ function spdxOfDebian(name: string): string {
   return name === "Expat" ? "MIT" : name
 }
 
-function licenseOf(text: string): Models.License {
+function licenseOf(text: string, mayBeExpression: boolean): Models.License {
   const id = SPDX.fixupSpdxId(text)
   if (id !== undefined) return new Models.SpdxLicense(id)
-  if (OPERATOR.test(text) && EXPRESSION.test(text) && isExpression(text)) return new Models.LicenseExpression(text)
-  return new Models.NamedLicense(text.slice(0, LICENSE_NAME_LENGTH))
+  if (mayBeExpression && OPERATOR.test(text) && EXPRESSION.test(text) && isExpression(text))
+    return new Models.LicenseExpression(text)
+  return new Models.NamedLicense(text.slice(0, LICENSE_NAME_LENGTH).toWellFormed())
 }
 
 // SPDX specification 3.0 annex B: every word is an operator, a known licence, a reference of the author's, or after WITH

@@ -4,6 +4,8 @@ const NAME = /^(?:@([a-zA-Z0-9._~-]{1,214})\/)?([a-zA-Z0-9._~!'()*-]{1,214})$/
 const VERSION = /^[0-9A-Za-z][0-9A-Za-z.+_-]{0,255}$/
 const INTEGRITY = /^sha512-([A-Za-z0-9+/]{86}==)(?:\s|$)/
 
+type Hashes = NonNullable<PackageFacts["hashes"]>
+
 type Manifest = Readonly<Record<string, unknown>>
 
 /** Reads a package.json. @throws Error where it is no JSON object, or names no package and version */
@@ -12,7 +14,6 @@ export function parsePackageJson(text: string): PackageFacts {
   if (!isObject(manifest)) throw new Error("it is not a JSON object")
   const name = matching(textOf(manifest.name), NAME, "name")
   const [, scope, bare] = NAME.exec(name) ?? []
-  const integrity = INTEGRITY.exec(textOf(manifest._integrity) ?? "")?.[1]
   return {
     type: "npm",
     name,
@@ -22,10 +23,26 @@ export function parsePackageJson(text: string): PackageFacts {
     publisher: author(manifest.author),
     description: textOf(manifest.description),
     // npm before version 7 wrote down the tarball's.
-    hashes: integrity === undefined ? [] : [["SHA-512", Buffer.from(integrity, "base64").toString("hex")]],
+    hashes: hashesOf(manifest._integrity),
     requires: ["dependencies", "optionalDependencies", "peerDependencies"].flatMap(key => keysOf(manifest[key])),
     provides: [],
   }
+}
+
+/**
+ * Reads npm's own note of what it installed, `node_modules/.package-lock.json` (npm 7 and later): the hashes of the
+ * tarballs, by the package's folder as seen from where node_modules is.
+ */
+export function parseInstalledLock(text: string): ReadonlyMap<string, Hashes> {
+  const lock: unknown = JSON.parse(text)
+  const packages = isObject(lock) ? lock.packages : undefined
+  const entries = isObject(packages) ? Object.entries(packages) : []
+  return new Map(entries.map(([folder, value]) => [folder, hashesOf(isObject(value) ? value.integrity : undefined)]))
+}
+
+function hashesOf(integrity: unknown): Hashes {
+  const base64 = INTEGRITY.exec(textOf(integrity) ?? "")?.[1]
+  return base64 === undefined ? [] : [["SHA-512", Buffer.from(base64, "base64").toString("hex")]]
 }
 
 const isObject = (value: unknown): value is Manifest =>

@@ -8,6 +8,7 @@ import {
   APK_INSTALLED,
   copyrightOf,
   DPKG_STATUS,
+  folderOfInstalledLock,
   isDistInfoFolder,
   isEggInfoFolder,
   isInstalledPackageJson,
@@ -21,7 +22,7 @@ import {
 } from "./databases.js"
 import { parseDpkgStatus } from "./dpkg.js"
 import { parseGoBuildInfo } from "./go.js"
-import { parsePackageJson } from "./npm.js"
+import { parseInstalledLock, parsePackageJson } from "./npm.js"
 import { type Distribution, parseOsRelease } from "./os-release.js"
 import type { PackageFacts } from "./package-facts.js"
 import { parsePythonMetadata } from "./python.js"
@@ -83,6 +84,8 @@ class PackageSearch {
   /** Installed Python distributions, and those of them whose metadata is there. */
   readonly #distInfos = new Map<string, RootFile>()
   readonly #described = new Set<string>()
+  /** Hashes of npm's tarballs, by the folder of the package. */
+  readonly #tarballs = new Map<string, PackageFacts["hashes"]>()
   #distribution: Distribution | undefined
 
   constructor(layers: readonly LayerInventory[]) {
@@ -100,7 +103,7 @@ class PackageSearch {
     for (const [path, file] of this.#distInfos)
       if (!this.#described.has(path))
         this.#refuse({ ...file, path }, `it has no ${isDistInfoFolder(path) ? "METADATA" : "PKG-INFO"}`)
-    return { packages: this.#packages, unreadable: this.#unreadable }
+    return { packages: this.#packages.map(found => this.#hashed(found)), unreadable: this.#unreadable }
   }
 
   #readSharedDatabases(root: EffectiveRoot): void {
@@ -172,6 +175,8 @@ class PackageSearch {
     if (manager !== undefined) this.#refuse(file, `this version does not read ${manager} databases`)
     this.#noteDistInfo(file)
     if (file.entry.type === "directory") return
+    const lockOf = folderOfInstalledLock(file.path)
+    if (lockOf !== undefined) this.#noteTarballs(file, lockOf)
     if (isStatusFragment(file.path)) this.#readStatusFragment(root, file)
     else if (isPythonMetadata(file.path)) this.#readPython(file)
     else if (isPackageJson(file.path)) this.#readPackageJson(file)
@@ -199,6 +204,17 @@ class PackageSearch {
     if (isInstalledPackageJson(file.path)) this.#addAll(file, this.#parse(file, parse))
     // Elsewhere one that names no package is none.
     else this.#addAll(file, tryParse(this.#content(file), content => parse(content, undefined)).value)
+  }
+
+  // Hashes are extra: without a readable lock file, packages are described all the same.
+  #noteTarballs(file: RootFile, folder: string): void {
+    const { value } = tryParse(this.#content(file), content => parseInstalledLock(decodeUtf8(content, "it")))
+    for (const [below, hashes] of value ?? []) this.#tarballs.set(`${folder}${below}`, hashes)
+  }
+
+  #hashed(found: FoundPackage): FoundPackage {
+    const hashes = found.facts.type === "npm" ? this.#tarballs.get(parentOf(found.path)) : undefined
+    return hashes === undefined || hashes.length === 0 ? found : { ...found, facts: { ...found.facts, hashes } }
   }
 
   #readProgram(file: RootFile): void {
