@@ -101,17 +101,19 @@ interface Fetched {
 
 class Registry implements BlobSource {
   readonly #reference: RegistryReference
-  readonly #options: RegistryOptions
+  readonly #fetch: typeof fetch
   readonly #timing: RegistryTiming
   readonly #authorization: RegistryAuthorization
   /** Manifests and indexes by digest: one is needed more than once. */
   readonly #manifests = new Map<Digest, Buffer>()
+  readonly #signal: AbortSignal
   #origin: URL
 
   constructor(reference: RegistryReference, options: RegistryOptions) {
     const { host, repository } = reference
     this.#reference = reference
-    this.#options = options
+    this.#fetch = options.fetch ?? fetch
+    this.#signal = options.signal ?? new AbortController().signal
     this.#timing = { ...registryTiming, ...options.timing }
     this.#origin = new URL(`https://${host === "docker.io" ? "registry-1.docker.io" : host}`)
     this.#authorization = new RegistryAuthorization({
@@ -149,7 +151,9 @@ class Registry implements BlobSource {
   }
 
   async open(descriptor: Descriptor, what: string): Promise<Readable> {
-    return Readable.from(this.#stream(descriptor, what), { objectMode: false })
+    const closing = new AbortController()
+    const signal = AbortSignal.any([this.#signal, closing.signal])
+    return readableOf(this.#stream(descriptor, what, signal), closing)
   }
 
   async check(): Promise<void> {}
@@ -162,7 +166,7 @@ class Registry implements BlobSource {
   // On this machine itself a registry may speak plain HTTP, as docker and podman allow; nothing secret was sent yet.
   async #chooseScheme(): Promise<void> {
     try {
-      const { response } = await this.#send(new URL("/v2/", this.#origin), {})
+      const { response } = await this.#send(new URL("/v2/", this.#origin), {}, this.#signal)
       await discard(response)
     } catch (error) {
       if (!(error instanceof TransientError)) throw error
@@ -173,13 +177,13 @@ class Registry implements BlobSource {
   async #fetchManifest(name: string, maxBytes: number): Promise<Fetched> {
     const url = new URL(`/v2/${this.#reference.repository}/manifests/${name}`, this.#origin)
     return this.#retry(`the manifest of ${this.#name()}`, async () => {
-      const answer = await this.#ask(url, { accept: ACCEPTED })
+      const answer = await this.#ask(url, { accept: ACCEPTED }, this.#signal)
       return this.#inTime(answer, () => this.#readManifest(answer.response, maxBytes))
     })
   }
 
   async #sendForToken(url: URL, init: RequestInit): Promise<{ status: number; body: Buffer }> {
-    const answer = await this.#send(url, init)
+    const answer = await this.#send(url, init, this.#signal)
     const { response } = answer
     const what = `the answer of the token server of ${this.#reference.host}`
     const body = await this.#inTime(answer, () => readBody(response, TOKEN_BYTES, what))
@@ -214,29 +218,35 @@ class Registry implements BlobSource {
 
   async #collect(descriptor: Descriptor, what: string): Promise<Buffer> {
     const chunks: Buffer[] = []
-    for await (const chunk of this.#stream(descriptor, what)) chunks.push(chunk)
+    for await (const chunk of this.#stream(descriptor, what, this.#signal)) chunks.push(chunk)
     return Buffer.concat(chunks)
   }
 
   /** A blob's bytes, from where the last connection broke off. */
-  async *#stream({ digest, size }: Descriptor, what: string): AsyncGenerator<Buffer> {
+  async *#stream({ digest, size }: Descriptor, what: string, signal: AbortSignal): AsyncGenerator<Buffer> {
     let offset = 0
     for (let failures = 0; offset < size; ) {
       try {
-        for await (const chunk of this.#streamOnce(digest, offset, size, what)) {
+        for await (const chunk of this.#streamOnce(digest, offset, size, what, signal)) {
           offset += chunk.length
           if (offset > size) throw mismatch(`${what} (${digest}) is larger than the ${size} bytes of its descriptor`)
           yield chunk
         }
         if (offset < size) throw new TransientError(`it ends after ${offset} of ${size} bytes`)
       } catch (error) {
-        failures = await this.#endure(error, failures, `${what} (${digest})`)
+        failures = await this.#endure(error, failures, `${what} (${digest})`, signal)
       }
     }
   }
 
-  async *#streamOnce(digest: Digest, offset: number, size: number, what: string): AsyncGenerator<Buffer> {
-    const { response, abort } = await this.#askBlob(digest, offset)
+  async *#streamOnce(
+    digest: Digest,
+    offset: number,
+    size: number,
+    what: string,
+    signal: AbortSignal,
+  ): AsyncGenerator<Buffer> {
+    const { response, abort } = await this.#askBlob(digest, offset, signal)
     try {
       if (response.status === 404)
         throw malformed(`${this.#reference.host} has no ${what} (${digest}), which the manifest names`)
@@ -264,7 +274,7 @@ class Registry implements BlobSource {
       const { done, value } = (await reader
         ?.read()
         .catch(cause => {
-          throw this.#interrupted() ?? new TransientError("the connection broke off, or was too slow", undefined, cause)
+          throw new TransientError("the connection broke off, or was too slow", undefined, cause)
         })
         .finally(() => clearTimeout(timer))) ?? { done: true, value: undefined }
       if (done || value === undefined) return
@@ -277,14 +287,14 @@ class Registry implements BlobSource {
   }
 
   /** A blob may lie elsewhere, where nobody needs to know who asks. */
-  async #askBlob(digest: Digest, offset: number): Promise<Answer> {
+  async #askBlob(digest: Digest, offset: number, signal: AbortSignal): Promise<Answer> {
     const range: Record<string, string> = offset === 0 ? {} : { range: `bytes=${offset}-` }
     let url = new URL(`/v2/${this.#reference.repository}/blobs/${digest}`, this.#origin)
     for (let hops = 0; hops <= MAX_REDIRECTS; hops++) {
       const answer =
         url.origin === this.#origin.origin
-          ? await this.#ask(url, range)
-          : await this.#send(url, { headers: { ...IDENTITY, ...range } })
+          ? await this.#ask(url, range, signal)
+          : await this.#send(url, { headers: { ...IDENTITY, ...range } }, signal)
       if (!REDIRECTS.has(answer.response.status)) return answer
       const location = answer.response.headers.get("location") ?? ""
       answer.abort()
@@ -296,12 +306,12 @@ class Registry implements BlobSource {
   }
 
   /** Asks the registry itself, with what it wants to know of the user. */
-  async #ask(url: URL, headers: Record<string, string>): Promise<Answer> {
+  async #ask(url: URL, headers: Record<string, string>, signal: AbortSignal): Promise<Answer> {
     for (let attempts = 0; ; attempts++) {
       const { header } = this.#authorization
       const authorization: Record<string, string> = header === null ? {} : { authorization: header }
       const init = { headers: { ...IDENTITY, ...headers, ...authorization } }
-      const answer = await this.#send(url, init)
+      const answer = await this.#send(url, init, signal)
       const { status, headers: answered } = answer.response
       if (status === 403 || (status === 401 && attempts > 0)) {
         answer.abort()
@@ -313,19 +323,16 @@ class Registry implements BlobSource {
     }
   }
 
-  async #send(url: URL, init: RequestInit): Promise<Answer> {
-    const { signal, fetch: send = fetch } = this.#options
+  async #send(url: URL, init: RequestInit, signal: AbortSignal): Promise<Answer> {
     const controller = new AbortController()
     const abort = () => controller.abort()
     const timer = setTimeout(abort, this.#timing.answer)
-    const either = signal === undefined ? controller.signal : AbortSignal.any([signal, controller.signal])
     try {
-      const response = await send(url, { ...init, redirect: "manual", signal: either })
-      return { response, abort }
+      const either = AbortSignal.any([signal, controller.signal])
+      return { response: await this.#fetch(url, { ...init, redirect: "manual", signal: either }), abort }
     } catch (cause) {
-      throw (
-        this.#interrupted() ?? new TransientError(`no answer from ${url.host}: ${reasonOf(cause)}`, undefined, cause)
-      )
+      demandPatience(signal)
+      throw new TransientError(`no answer from ${url.host}: ${reasonOf(cause)}`, undefined, cause)
     } finally {
       clearTimeout(timer)
     }
@@ -357,15 +364,14 @@ class Registry implements BlobSource {
       try {
         return await action()
       } catch (error) {
-        failures = await this.#endure(error, failures, what)
+        failures = await this.#endure(error, failures, what, this.#signal)
       }
     }
   }
 
   /** Waits before the next attempt, or gives up. Returns how many have failed. */
-  async #endure(error: unknown, failures: number, what: string): Promise<number> {
-    const interrupted = this.#interrupted()
-    if (interrupted !== undefined) throw interrupted
+  async #endure(error: unknown, failures: number, what: string, signal: AbortSignal): Promise<number> {
+    demandPatience(signal)
     if (!(error instanceof TransientError)) throw error
     const { retries, backoff, longestWait } = this.#timing
     const wait = error.waitMs ?? backoff * 2 ** failures
@@ -377,14 +383,8 @@ class Registry implements BlobSource {
             ? `It was tried ${failures + 1} times: try later.`
             : `It asks to wait ${Math.ceil(wait / 1000)} s.`,
       })
-    await sleep(wait, undefined, { signal: this.#options.signal }).catch(() => {
-      throw this.#interrupted()
-    })
+    await sleep(wait, undefined, { signal }).catch(() => demandPatience(signal))
     return failures + 1
-  }
-
-  #interrupted(): EvidenceError | undefined {
-    return this.#options.signal?.aborted ? new EvidenceError("interrupted", "interrupted") : undefined
   }
 
   #failed(why: string): EvidenceError {
@@ -394,6 +394,27 @@ class Registry implements BlobSource {
 
 // A transfer that is compressed once more would not be what the digest is of.
 const IDENTITY = { "accept-encoding": "identity", "user-agent": "envidence" }
+
+/** Unlike `Readable.from`, ends at once where it is destroyed: it waits for no chunk that is still to come. */
+function readableOf(chunks: AsyncGenerator<Buffer>, closing: AbortController): Readable {
+  return new Readable({
+    read() {
+      chunks.next().then(
+        ({ done, value }) => this.push(done ? null : value),
+        error => this.destroy(error),
+      )
+    },
+    destroy(error, done) {
+      closing.abort()
+      done(error)
+    },
+  })
+}
+
+/** @throws EvidenceError interrupted */
+function demandPatience(signal: AbortSignal): void {
+  if (signal.aborted) throw new EvidenceError("interrupted", "interrupted")
+}
 
 const malformed = (why: string) => new EvidenceError("malformed-image", why)
 const mismatch = (why: string) => new EvidenceError("digest-mismatch", why)

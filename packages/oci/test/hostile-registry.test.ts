@@ -246,6 +246,20 @@ describe("a registry that stalls", () => {
     expect(await refusalCode(openAndRead(registry, { timing: { ...FAST, retries: 1 } }))).toBe("registry-failed")
     expect(performance.now() - began).toBeLessThan(5000)
   })
+  it("is left at once by who has read enough", async () => {
+    const registry = await startRegistry(layers)
+    const left = new Promise<number>(resolve => {
+      registry.override(blobOf(large), (_, response) => {
+        response.writeHead(200).write("x")
+        response.on("close", () => resolve(performance.now()))
+      })
+    })
+    const image = await open(registry, { timing: { ...FAST, window: 60_000 } })
+    const stream = await image.blobs.open(image.layers[1]?.descriptor ?? expect.unreachable(), "layer 1")
+    stream.once("data", () => setTimeout(() => stream.destroy(), 50))
+    const began = performance.now()
+    expect((await left) - began).toBeLessThan(2000)
+  })
   it("until the user has enough", async () => {
     const registry = await startRegistry(layers)
     registry.override(blobOf(large), (_, response) => response.writeHead(200).write("x"))
