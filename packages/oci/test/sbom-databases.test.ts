@@ -143,13 +143,16 @@ describe("rpm", () => {
     ])
   })
 
+  // The last tag's, of seven.
+  const withCount = (count: number) => {
+    const header = rpmHeader({ ...tags, 1047: ["x"] })
+    header.writeUInt32BE(count, 8 + 6 * 16 + 12)
+    return header
+  }
   const broken: [string, Buffer, RegExp][] = [
+    ["a count of millions", ndb([withCount(1_000_001)]), /tag 1047 malformed/],
     ["a header without a name", ndb([rpmHeader({ 1001: "1" })]), /package's name is missing/],
-    [
-      "a count beyond the data",
-      ndb([rpmHeader({ ...tags, 1047: ["x"] }).fill(0xff, 8 + 6 * 16 + 12, 8 + 7 * 16)]),
-      /without end/,
-    ],
+    ["a count beyond the data", ndb([withCount(5)]), /without end/],
     ["an epoch that is text", ndb([rpmHeader({ ...tags, 1003: "1" })]), /tag 1003 malformed/],
     ["a list that breaks off", ndb([rpmHeader(tags)]).subarray(0, 2000), /breaks off/],
     ["a package that breaks off", ndb([rpmHeader(tags)]).subarray(0, 4200), /breaks off/],
@@ -326,6 +329,25 @@ describe("dependencies", () => {
       ),
     )
     expect(needs(sbom)).toEqual({ "A.A 1": ["B-b 1", "d 1"] })
+  })
+
+  it("by more names than anybody writes are told", async () => {
+    const names = Array.from({ length: 500_001 }, (_, i) => `n${i}`).join(" ")
+    const apk = entry("lib/apk/db/installed", { content: `P:a\nV:1\nD:${names}\np:${names}\n` })
+    expect((await sbomOf(archive(apk))).unreadable).toEqual([
+      { path: "lib/apk/db/installed", layer: 0, because: expect.stringMatching(/more than 1000000 times/) },
+    ])
+    const dependencies = Object.fromEntries(Array.from({ length: 60_000 }, (_, i) => [`n${i}`, ""]))
+    const manifests = Array.from({ length: 18 }, (_, i) =>
+      entry(`node_modules/p${i}/package.json`, {
+        content: JSON.stringify({ name: `p${i}`, version: "1.0.0", dependencies }),
+      }),
+    )
+    const sbom = await sbomOf(archive(...manifests))
+    expect(sbom.components).toHaveLength(18)
+    expect(sbom.unreadable).toEqual([
+      { path: expect.stringMatching(/package\.json$/), layer: 0, because: expect.stringMatching(/1000000 times/) },
+    ])
   })
 
   it("are bounded, and say so", async () => {

@@ -167,6 +167,14 @@ describe("a program of cargo-auditable", () => {
     expect(sbom.unreadable).toEqual([{ path: "usr/bin/x", layer: 0, because: expect.stringMatching(because) }])
   })
 
+  it("that hides its section among a great many mentions is told", async () => {
+    const content = Buffer.from(".dep-v0\0".repeat(2000))
+    const sbom = await sbomOf(program(code, crateSection, { name: ".debug_str", content }))
+    expect(sbom.unreadable).toEqual([
+      { path: "usr/bin/x", layer: 0, because: expect.stringMatching(/beyond the part/) },
+    ])
+  })
+
   it("whose list lies beyond what is kept is told", async () => {
     const before: Section = { name: ".rodata", content: Buffer.alloc(33_554_432), segment: "read-only" }
     const sbom = await sbomOf(program(before, crateSection))

@@ -1,5 +1,5 @@
 import type { Distribution } from "./os-release.js"
-import { distributionPurl, matching, type PackageFacts } from "./package-facts.js"
+import { distributionPurl, matching, NameCount, type PackageFacts } from "./package-facts.js"
 
 // One letter a field (apk-tools, "APKINDEX format" and database.c); files and their owners are not read.
 const NAME = /^[a-zA-Z0-9_][a-zA-Z0-9+._-]{0,255}$/
@@ -11,9 +11,13 @@ const READ = "PVAoLTmCDp"
 /** Reads `lib/apk/db/installed`. @throws Error where an entry is not one */
 export function parseApkDatabase(text: string, distribution: Distribution | undefined): PackageFacts[] {
   const packages: PackageFacts[] = []
+  const names = new NameCount()
   for (const entry of text.split(/\n\n+/)) {
     const fields = parseFields(entry)
-    if (fields.size > 0) packages.push(readPackage(fields, distribution))
+    if (fields.size === 0) continue
+    const found = readPackage(fields, distribution)
+    names.add(found)
+    packages.push(found)
   }
   return packages
 }
@@ -49,13 +53,13 @@ function readPackage(fields: ReadonlyMap<string, string>, distribution: Distribu
     description: fields.get("T") ?? null,
     // Of the package's control segment alone, so it is no hash of the package.
     properties: CHECKSUM.test(checksum) ? [["apk:checksum", checksum]] : [],
-    requires: names(fields.get("D")),
-    provides: names(fields.get("p")),
+    requires: namesIn(fields.get("D")),
+    provides: namesIn(fields.get("p")),
   }
 }
 
 /** Of "so:libc.so.6=1 busybox>1.2 !conflict": names without versions, and without what must not be there. */
-const names = (field: string | undefined): string[] =>
+const namesIn = (field: string | undefined): string[] =>
   (field ?? "")
     .split(/\s+/)
     .filter(word => word !== "" && !word.startsWith("!"))

@@ -26,7 +26,8 @@ export function parseCargoAuditable(bytes: Buffer): PackageFacts[] {
   const list = isObject(document) ? document.packages : undefined
   if (!Array.isArray(list)) throw new Error("its list of crates has no packages")
   const crates = list.map(readCrate)
-  return crates.filter(({ build }) => !build).map(crate => describe(crate, crates))
+  const keys = crates.map(key)
+  return crates.filter(({ build }) => !build).map(crate => describe(crate, keys))
 }
 
 function inflate(bytes: Buffer): Buffer {
@@ -51,16 +52,15 @@ function readCrate(value: unknown): Crate {
     source: typeof source === "string" && SOURCE.test(source) ? source : "",
     root: root === true,
     build: kind === "build",
-    dependencies: indexes.filter(index => Number.isSafeInteger(index)) as number[],
+    dependencies: [...new Set(indexes)].filter(index => Number.isSafeInteger(index)) as number[],
   }
 }
 
 // One name may stand for two versions.
 const key = ({ name, version }: Crate) => `${name}@${version}`
 
-function describe(crate: Crate, all: readonly Crate[]): PackageFacts {
+function describe(crate: Crate, keys: readonly string[]): PackageFacts {
   const { name, version, source, root, dependencies } = crate
-  const requires = dependencies.map(index => all[index]).filter(other => other !== undefined)
   return {
     type: "cargo",
     name,
@@ -68,7 +68,7 @@ function describe(crate: Crate, all: readonly Crate[]): PackageFacts {
     purl: { namespace: null },
     licenses: [],
     properties: [...(source === "" ? [] : [["cargo:source", source] as const]), ...(root ? [ROOT] : [])],
-    requires: requires.map(key),
+    requires: dependencies.map(index => keys[index]).filter(other => other !== undefined),
     provides: [key(crate)],
   }
 }

@@ -1,5 +1,5 @@
 import type { Distribution } from "./os-release.js"
-import { distributionPurl, matching, type PackageFacts } from "./package-facts.js"
+import { distributionPurl, matching, NameCount, type PackageFacts } from "./package-facts.js"
 
 const NAME = /^[a-z0-9][a-z0-9+.-]{0,255}$/
 const VERSION = /^[A-Za-z0-9.+:~-]{1,255}$/
@@ -14,10 +14,14 @@ const SOURCE = /^([a-z0-9][a-z0-9+.-]{0,255})(?: \(([A-Za-z0-9.+:~-]{1,255})\))?
  */
 export function parseDpkgStatus(text: string, distribution: Distribution | undefined): PackageFacts[] {
   const packages: PackageFacts[] = []
+  const names = new NameCount()
   for (const stanza of text.split(/\n[ \t]*\n/)) {
     if (stanza.trim() === "") continue
     const fields = parseFields(stanza)
-    if (isInstalled(fields.get("status"))) packages.push(readPackage(fields, distribution))
+    if (!isInstalled(fields.get("status"))) continue
+    const found = readPackage(fields, distribution)
+    names.add(found)
+    packages.push(found)
   }
   return packages
 }

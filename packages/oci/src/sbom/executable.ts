@@ -15,7 +15,7 @@ const WRITABLE_BYTES = 16_777_216
 const SECTION_BYTES = 4_194_304
 const SCRATCH_BYTES = 1_048_576
 const MAX_SECTIONS = 4096
-const MAX_MENTIONS = 64
+const MAX_MENTIONS = 1024
 const KEPT_BYTES = READ_ONLY_BYTES + WRITABLE_BYTES + MAX_SECTIONS * 64
 
 const NOTHING = Buffer.alloc(0)
@@ -290,10 +290,13 @@ class Mentions {
 
   #search(bytes: Buffer, offset: number): void {
     for (const [i, name] of NAMES.entries())
-      for (let at = bytes.indexOf(name); at >= 0; at = bytes.indexOf(name, at + 1)) {
-        const found = this.#at[i]
-        if (found !== undefined && found.size < MAX_MENTIONS) found.add(offset + at)
-      }
+      for (let at = bytes.indexOf(name); at >= 0 && !this.tooMany(i); at = bytes.indexOf(name, at + 1))
+        this.#at[i]?.add(offset + at)
+  }
+
+  /** Then no more are looked for: a file full of them would cost its reader minutes. */
+  tooMany(name: number): boolean {
+    return (this.#at[name]?.size ?? 0) >= MAX_MENTIONS
   }
 }
 
@@ -325,7 +328,12 @@ class Findings {
     const [go, cargo] = this.#mentions.any ? this.#sections() : []
     const goBuildInfo = go === undefined ? this.#marked() : this.#content(go)
     const cargoAuditable = cargo === undefined ? undefined : this.#content(cargo)
-    const lost = [go !== undefined && goBuildInfo === undefined, cargo !== undefined && cargoAuditable === undefined]
+    const lost = [
+      go !== undefined && goBuildInfo === undefined,
+      cargo !== undefined && cargoAuditable === undefined,
+      goBuildInfo === undefined && this.#mentions.tooMany(0),
+      cargoAuditable === undefined && this.#mentions.tooMany(1),
+    ]
     if (goBuildInfo === undefined && cargoAuditable === undefined && !lost.includes(true)) return undefined
     return {
       ...(goBuildInfo === undefined ? {} : { goBuildInfo }),

@@ -47,3 +47,17 @@ export function matching(value: string | null | undefined, pattern: RegExp, what
   if (typeof value === "string" && pattern.test(value)) return value
   throw new Error(`${what} is missing or malformed`)
 }
+
+/** Names in one database by which its packages need each other; texlive whole has a tenth of it. */
+const MAX_NAMES = 1_000_000
+
+/** Counts what packages need and offer, since a few bytes of a database make a name that costs many. */
+export class NameCount {
+  #names = 0
+
+  /** @throws Error where there are too many */
+  add({ requires, provides }: Pick<PackageFacts, "requires" | "provides">): void {
+    this.#names += requires.length + provides.length
+    if (this.#names > MAX_NAMES) throw new Error(`its packages name each other more than ${MAX_NAMES} times`)
+  }
+}

@@ -24,7 +24,7 @@ import { parseDpkgStatus } from "./dpkg.js"
 import { parseGoBuildInfo } from "./go.js"
 import { parseInstalledLock, parsePackageJson } from "./npm.js"
 import { type Distribution, parseOsRelease } from "./os-release.js"
-import type { PackageFacts } from "./package-facts.js"
+import { NameCount, type PackageFacts } from "./package-facts.js"
 import { parsePythonMetadata } from "./python.js"
 import { parseRpmDatabase } from "./rpm.js"
 
@@ -86,6 +86,8 @@ class PackageSearch {
   readonly #described = new Set<string>()
   /** Hashes of npm's tarballs, by the folder of the package. */
   readonly #tarballs = new Map<string, PackageFacts["hashes"]>()
+  readonly #names = new Map<PackageFacts["type"], NameCount>()
+  readonly #namesRefused = new Set<PackageFacts["type"]>()
   #distribution: Distribution | undefined
 
   constructor(layers: readonly LayerInventory[]) {
@@ -240,9 +242,24 @@ class PackageSearch {
   }
 
   #add(file: RootFile, packages: readonly FoundPackage[]): void {
-    if (this.#packages.length + packages.length > MAX_PACKAGES)
+    if (this.#packages.length + packages.length > MAX_PACKAGES) {
       this.#refuse(file, `with it the image would have more than ${MAX_PACKAGES} packages`)
-    else for (const found of packages) this.#packages.push(found)
+      return
+    }
+    for (const found of packages) {
+      this.#packages.push(this.#countNames(file, found))
+    }
+  }
+
+  // A package without its edges is better than none, as long as it is told.
+  #countNames(file: RootFile, found: FoundPackage): FoundPackage {
+    const counts = this.#names.get(found.facts.type) ?? new NameCount()
+    this.#names.set(found.facts.type, counts)
+    const { because } = tryParse(NOTHING, () => counts.add(found.facts))
+    if (because === undefined) return found
+    if (!this.#namesRefused.has(found.facts.type)) this.#refuse(file, because)
+    this.#namesRefused.add(found.facts.type)
+    return { ...found, facts: { ...found.facts, requires: [], provides: [] } }
   }
 
   #noteDistInfo(file: RootFile): void {
@@ -279,6 +296,8 @@ class PackageSearch {
     return content ?? "its content lies at a path where package databases are not looked for"
   }
 }
+
+const NOTHING = Buffer.alloc(0)
 
 interface Parsed<T> {
   readonly value?: T

@@ -6,6 +6,9 @@ import { distributionPurl, matching, type PackageFacts } from "./package-facts.j
 const ENTRY_BYTES = 16
 const PRELUDE_BYTES = 8
 const MAX_ENTRIES = 65_536
+/** Of one tag: a package with a million files is none. */
+const MAX_VALUES = 1_000_000
+const PATH_LENGTH = 4096
 
 const TAG = {
   md5: 261,
@@ -38,9 +41,8 @@ const NAME = /^[\x21-\x7e]{1,256}$/
 const VERSION = /^[\x21-\x7e]{1,256}$/
 const ARCHITECTURE = /^[A-Za-z0-9_-]{1,64}$/
 
-/** Reads one package's header out of rpm's database. @throws Error, or RangeError where it points outside itself */
-export function parseRpmHeader(blob: Buffer, distribution: Distribution | undefined): PackageFacts {
-  const header = new RpmHeader(blob)
+/** What a header says of its package, but for the files. @throws Error, or RangeError where it points outside itself */
+export function readRpmPackage(header: RpmHeader, distribution: Distribution | undefined): PackageFacts {
   const name = matching(header.string(TAG.name), NAME, "a package's name")
   const version = matching(header.string(TAG.version), VERSION, `version of ${name}`)
   const release = matching(header.string(TAG.release), VERSION, `release of ${name}`)
@@ -78,14 +80,10 @@ function properties(header: RpmHeader): [string, string][] {
   return found.filter((entry): entry is [string, string] => entry[1] !== null && entry[1].length <= 1024)
 }
 
-/** A file counts as provided: `Requires: /bin/sh`. */
 function relations(header: RpmHeader): Pick<PackageFacts, "requires" | "provides"> {
-  const directories = header.strings(TAG.dirNames)
-  const indexes = header.numbers(TAG.dirIndexes)
-  const files = header.strings(TAG.baseNames).map((base, i) => `${directories[indexes[i] ?? -1] ?? ""}${base}`)
   // `rpmlib(…)` is rpm's own, and "(a if b)" a condition.
   const requires = header.strings(TAG.requireName).filter(name => !/^\(|^rpmlib\(/.test(name))
-  return { requires, provides: [...header.strings(TAG.provideName), ...files] }
+  return { requires, provides: header.strings(TAG.provideName) }
 }
 
 interface Entry {
@@ -94,10 +92,12 @@ interface Entry {
   readonly count: number
 }
 
-class RpmHeader {
+/** One package's header out of rpm's database. */
+export class RpmHeader {
   readonly #entries = new Map<number, Entry>()
   readonly #data: Buffer
 
+  /** @throws Error, or RangeError where it breaks off */
   constructor(blob: Buffer) {
     const entries = blob.readUInt32BE(0)
     const dataBytes = blob.readUInt32BE(4)
@@ -113,6 +113,20 @@ class RpmHeader {
     }
   }
 
+  /** Those of the package's files that are asked for. */
+  filesAmong(wanted: ReadonlySet<string>): string[] {
+    const directories = this.strings(TAG.dirNames)
+    const indexes = this.numbers(TAG.dirIndexes)
+    const found: string[] = []
+    for (const [i, base] of this.strings(TAG.baseNames).entries()) {
+      const directory = directories[indexes[i] ?? -1] ?? ""
+      if (directory.length + base.length > PATH_LENGTH) continue
+      const path = `${directory}${base}`
+      if (wanted.has(path)) found.push(path)
+    }
+    return found
+  }
+
   string(tag: number): string | null {
     const entry = this.#entries.get(tag)
     if (entry === undefined) return null
@@ -125,14 +139,15 @@ class RpmHeader {
   strings(tag: number): string[] {
     const entry = this.#entries.get(tag)
     if (entry === undefined) return []
-    if (entry.type !== STRING_ARRAY) throw malformed(tag)
+    if (entry.type !== STRING_ARRAY || entry.count > MAX_VALUES) throw malformed(tag)
     return this.#strings(entry, entry.count)
   }
 
   numbers(tag: number): number[] {
     const entry = this.#entries.get(tag)
     if (entry === undefined) return []
-    if (entry.type !== INT32 || entry.offset + 4 * entry.count > this.#data.length) throw malformed(tag)
+    if (entry.type !== INT32 || entry.count > MAX_VALUES || entry.offset + 4 * entry.count > this.#data.length)
+      throw malformed(tag)
     return Array.from({ length: entry.count }, (_, i) => this.#data.readUInt32BE(entry.offset + 4 * i))
   }
 

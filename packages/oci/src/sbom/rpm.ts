@@ -1,8 +1,8 @@
 import { readBerkeleyHash } from "./berkeley-db.js"
 import { readNdb } from "./ndb.js"
 import type { Distribution } from "./os-release.js"
-import type { PackageFacts } from "./package-facts.js"
-import { parseRpmHeader } from "./rpm-header.js"
+import { NameCount, type PackageFacts } from "./package-facts.js"
+import { RpmHeader, readRpmPackage } from "./rpm-header.js"
 import { readSqliteTable } from "./sqlite.js"
 
 const MAX_PACKAGES = 100_000
@@ -13,16 +13,29 @@ const MAX_PACKAGES = 100_000
  * @throws Error where it is none, or one of its packages is broken
  */
 export function parseRpmDatabase(file: Buffer, distribution: Distribution | undefined): PackageFacts[] {
-  const packages: PackageFacts[] = []
+  const found = readHeaders(file)
+  const packages = found.map(header => readRpmPackage(header, distribution))
+  const names = new NameCount()
+  for (const facts of packages) names.add(facts)
+  // `Requires: /bin/sh`: of all files, only those that a package asks for count as provided.
+  const files = new Set(packages.flatMap(({ requires }) => requires.filter(name => name.startsWith("/"))))
+  return packages.map((facts, i) => ({
+    ...facts,
+    provides: [...facts.provides, ...(found[i]?.filesAmong(files) ?? [])],
+  }))
+}
+
+function readHeaders(file: Buffer): RpmHeader[] {
+  const found: RpmHeader[] = []
   // Rows may share their pages in a file made to deceive: the headers together are no larger than the file.
   let bytes = 0
   for (const header of headers(file)) {
     bytes += header.length
     if (bytes > file.length) throw new Error("its packages are larger than the file")
-    if (packages.length === MAX_PACKAGES) throw new Error(`it lists more than ${MAX_PACKAGES} packages`)
-    packages.push(parseRpmHeader(header, distribution))
+    if (found.length === MAX_PACKAGES) throw new Error(`it lists more than ${MAX_PACKAGES} packages`)
+    found.push(new RpmHeader(header))
   }
-  return packages
+  return found
 }
 
 function headers(file: Buffer): Iterable<Buffer> {
