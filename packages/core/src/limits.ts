@@ -14,6 +14,10 @@ export const limits = {
   layers: 128,
   inventoryEntries: 200_000,
   inventoryLineBytes: 131_072,
+  /** Names on all layers' paths, each once a layer and folder: what a tree of them takes in memory. */
+  treeNodes: 4_000_000,
+  /** Folders in one another; `PATH_MAX` allows twice as many, and no image has them. */
+  treeDepth: 1024,
   /** openenv.yaml, Dockerfile, .dockerignore. */
   sourceTextBytes: 65_536,
 } as const

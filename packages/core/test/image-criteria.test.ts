@@ -356,6 +356,27 @@ describe("exceptions", () => {
   })
 })
 
+describe("paths that make a tree larger than their inventory", () => {
+  const inspect = (layers: readonly (readonly InventoryEntry[])[]) => () =>
+    criteria.get("composition-inspection")?.inspect?.({
+      image: imageOf(layers),
+      declaration: readDeclaration([]),
+      sbom: null,
+    })
+  const deep = (names: number, first = "d") => `${first}/${"d/".repeat(names - 2)}f`
+
+  test("are judged to the depth that is allowed, deleted folders included", () => {
+    expect(inspect([[file(deep(1024), 1)], [file(deep(1024), 2)], [file(".wh.d", 0)]])).not.toThrow()
+  })
+  test("are refused beyond it", () => {
+    expect(inspect([[file(deep(1025), 1)]])).toThrow(expect.objectContaining({ code: "limit-exceeded" }))
+  })
+  test("are refused where they are too many", () => {
+    const many = Array.from({ length: 4000 }, (_, i) => file(deep(1024, `${i}`), 1))
+    expect(inspect([many])).toThrow(expect.objectContaining({ code: "limit-exceeded" }))
+  })
+})
+
 test("criteria look at each entry of a large image a few times, and no more often than in a small one", () => {
   let reads = 0
   const counted = (index: number): InventoryEntry => {

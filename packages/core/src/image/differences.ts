@@ -16,8 +16,15 @@ export interface ComparableImage {
   readonly view: ImageView
   readonly config: Json
   readonly manifest: Json
-  /** The content of a file, where it was kept: that of the layer's entry at this index. */
-  readonly content?: (layer: number, entry: number) => Uint8Array | null | undefined
+}
+
+/** What `causeOfContent` says of a file, where both contents were looked at: by layer, and index of the first's entry. */
+export type ContentCauses = (layer: number, entry: number) => DifferenceCause | undefined
+
+export interface DifferenceOptions {
+  /** How many are listed; default: 200. */
+  readonly limit?: number
+  readonly causeOf?: ContentCauses
 }
 
 /** What `ReproducibleBuildObservation` says of two builds. */
@@ -25,12 +32,16 @@ export type ImageDifferences = Pick<Facts, "differences" | "omitted" | "causes" 
 
 /**
  * Why two builds of one source are not the same image, entry by entry and counted by cause. Empty where their digests
- * agree. At most `limit` are listed, some of every cause; what follows from the others comes last.
+ * agree. Some are listed, some of every cause; what follows from the others comes last.
  */
-export function imageDifferences(first: ComparableImage, second: ComparableImage, limit = 200): ImageDifferences {
+export function imageDifferences(
+  first: ComparableImage,
+  second: ComparableImage,
+  { limit = 200, causeOf = () => undefined }: DifferenceOptions = {},
+): ImageDifferences {
   const tally = new Tally(limit)
   if (first.view.manifestDigest !== second.view.manifestDigest)
-    for (const difference of allDifferences(first, second)) tally.add(difference)
+    for (const difference of allDifferences(first, second, causeOf)) tally.add(difference)
   return { ...tally.finish(), layers: differingLayers(first.view, second.view, tally) }
 }
 
@@ -41,7 +52,7 @@ export interface DifferingContent {
   readonly second: number
 }
 
-/** Which files have to be read for `ComparableImage.content`. */
+/** Which files have to be read for `ContentCauses`. */
 export function* differingContents(first: ImageView, second: ImageView): Generator<DifferingContent> {
   for (const [layer, left, right] of differingPairs(first, second))
     for (const [one, other] of pairs(left.entries, right.entries))
@@ -56,11 +67,16 @@ function* differingPairs(first: ImageView, second: ImageView): Generator<[number
   }
 }
 
-function* allDifferences(first: ComparableImage, second: ComparableImage): Generator<ImageDifference> {
+function* allDifferences(
+  first: ComparableImage,
+  second: ComparableImage,
+  causeOf: ContentCauses,
+): Generator<ImageDifference> {
   const [left, right] = [first.view.layers.length, second.view.layers.length]
   if (left !== right) yield row(null, "", "layer-count", String(left), String(right), null)
   const base = Math.min(layersOfBase(first.config), layersOfBase(second.config))
-  for (let index = 0; index < Math.min(left, right); index++) yield* layerDifferences(index, first, second, base)
+  for (let index = 0; index < Math.min(left, right); index++)
+    yield* layerDifferences(index, first.view, second.view, { base, causeOf })
   yield* configDifferences(first.config, second.config)
   yield* manifestDifferences(first.manifest, second.manifest)
 }
@@ -105,13 +121,19 @@ function* manifestDifferences(first: Json, second: Json): Generator<ImageDiffere
   }
 }
 
+interface LayerContext {
+  /** How many layers came with the base image. */
+  readonly base: number
+  readonly causeOf: ContentCauses
+}
+
 function* layerDifferences(
   index: number,
-  first: ComparableImage,
-  second: ComparableImage,
-  base: number,
+  first: ImageView,
+  second: ImageView,
+  { base, causeOf }: LayerContext,
 ): Generator<ImageDifference> {
-  const [left, right] = [first.view.layers[index], second.view.layers[index]]
+  const [left, right] = [first.layers[index], second.layers[index]]
   if (left === undefined || right === undefined) return
   const instruction = left.instruction ?? right.instruction
   const report = (path: string, cause: DifferenceCause, one: string, other: string) =>
@@ -121,7 +143,7 @@ function* layerDifferences(
   } else if (index < base) yield report("", "base-image", left.diffId, right.diffId)
   else {
     let found = false
-    for (const { path, cause, left: one, right: other } of entriesDifferences(index, first, second)) {
+    for (const { path, cause, left: one, right: other } of entriesDifferences(left, right, entry => causeOf(index, entry))) {
       found = true
       yield report(path, cause, one, other)
     }
@@ -138,16 +160,14 @@ interface EntryDifference {
 }
 
 function* entriesDifferences(
-  layer: number,
-  first: ComparableImage,
-  second: ComparableImage,
+  { entries: lefts }: ImageLayer,
+  { entries: rights }: ImageLayer,
+  causeOf: (entry: number) => DifferenceCause | undefined,
 ): Generator<EntryDifference> {
-  const [lefts, rights] = [first.view.layers[layer]?.entries ?? [], second.view.layers[layer]?.entries ?? []]
   let sameSet = true
   for (const [one, other] of pairs(lefts, rights)) {
     if (one && other) {
-      const contents = [first.content?.(layer, one.index), second.content?.(layer, other.index)] as const
-      yield* entryDifferences(one.entry, other.entry, contents)
+      yield* entryDifferences(one.entry, other.entry, causeOf(one.index))
       continue
     }
     sameSet = false
@@ -219,27 +239,25 @@ const ASPECTS: readonly (readonly [DifferenceCause, (entry: InventoryEntry) => s
 const contentOf = ({ size, sha256, device }: InventoryEntry) =>
   device ? `device ${device.major}:${device.minor}` : `${size} bytes, sha256 ${sha256 ?? "none"}`
 
-type Contents = readonly [Uint8Array | null | undefined, Uint8Array | null | undefined]
-
 function* entryDifferences(
   first: InventoryEntry,
   second: InventoryEntry,
-  contents: Contents,
+  looked: DifferenceCause | undefined,
 ): Generator<EntryDifference> {
   for (const [aspect, read] of ASPECTS) {
     const [left, right] = [read(first), read(second)]
     if (left === right) continue
-    const cause = aspect === "content" ? contentCause(first, second, contents) : aspect
+    const cause = aspect === "content" ? contentCause(first, second, looked) : aspect
     yield { path: pathOf(first), cause, left, right }
     // Two kinds of thing differ in everything else too.
     if (aspect === "type") return
   }
 }
 
-function contentCause(first: InventoryEntry, second: InventoryEntry, [left, right]: Contents): DifferenceCause {
+function contentCause(first: InventoryEntry, second: InventoryEntry, looked: DifferenceCause | undefined) {
   if (first.type !== "file") return "content"
   if (first.content === "private-key" && second.content === "private-key") return "private-key"
-  return causeOfContent(pathInRoot(first), left ?? null, right ?? null)
+  return looked ?? causeOfContent(pathInRoot(first), null, null)
 }
 
 const pathOf = (entry: InventoryEntry) => entry.path ?? `base64 ${entry.pathBase64 ?? ""}`

@@ -1,3 +1,5 @@
+import { EvidenceError } from "../errors.js"
+import { limits } from "../limits.js"
 import { pathInRoot } from "./inventory.js"
 import type { ImageLayer, InventoryEntry } from "./view.js"
 
@@ -29,13 +31,21 @@ export interface InefficientPath {
  * dive's efficiency (`dive/filetree/efficiency.go`, MIT licence, read for its behaviour): its quirks are kept, since the
  * figures are for people who compare them with dive's. A folder that a later layer deletes costs its size again; one
  * that no entry declares costs nothing; a whiteout of what is not there ends its layer, and counts -1.
+ *
+ * @throws EvidenceError limit-exceeded where paths are too deep, or make trees that are too large
  */
 export function diveFigures(layers: readonly ImageLayer[]): DiveFigures {
-  const trees = layers.map(({ entries }) => treeOf(entries))
+  const budget = { nodes: limits.treeNodes }
+  const trees = layers.map(({ entries }) => treeOf(entries, budget))
   const stack = new Stack(trees)
   const paths = new Map<string, PathFigures>()
   for (const [index, tree] of trees.entries()) visitLeaves(tree, paths, path => stack.deletedBytes(index, path))
   return summarize(paths, trees)
+}
+
+// A few long paths make a tree that is larger than their inventory by far.
+interface Budget {
+  nodes: number
 }
 
 interface Node {
@@ -56,25 +66,30 @@ const WHITEOUT = ".wh."
 /** Never nodes of dive's tree, but their parents are. */
 const MARKER = ".wh..wh.."
 
-function treeOf(entries: readonly InventoryEntry[]): Tree {
+function treeOf(entries: readonly InventoryEntry[], budget: Budget): Tree {
   const tree: Tree = { size: 0, isDirectory: false, children: new Map(), totalBytes: 0, hasWhiteouts: false }
   for (const entry of entries) {
     const path = pathInRoot(entry)
     if (path === "") continue
     tree.totalBytes += entry.size
-    addPath(tree, path.split("/"), entry.size, entry.type === "directory")
+    const names = path.split("/")
+    if (names.length > limits.treeDepth)
+      throw new EvidenceError("limit-exceeded", `a path of ${names.length} names: ${limits.treeDepth} are the limit`)
+    addPath(tree, names, entry.size, entry.type === "directory", budget)
     tree.hasWhiteouts ||= path.startsWith(WHITEOUT) || path.includes(`/${WHITEOUT}`)
   }
   return tree
 }
 
 /** What lies on the way is made without a size and is no directory, as dive has it. */
-function addPath(root: Node, names: readonly string[], size: number, isDirectory: boolean): void {
+function addPath(root: Node, names: readonly string[], size: number, isDirectory: boolean, budget: Budget): void {
   let node = root
   for (const name of names) {
     let next = node.children?.get(name)
     if (next === undefined) {
       if (name.startsWith(MARKER)) return
+      if (budget.nodes-- === 0)
+        throw new EvidenceError("limit-exceeded", `the layers' paths have more than ${limits.treeNodes} names`)
       next = { size: 0, isDirectory: false }
       node.children ??= new Map()
       node.children.set(name, next)
@@ -141,6 +156,7 @@ const rank = (unit: number) => (unit >= 0xd800 && unit < 0xe000 ? unit + 0x10000
 /** dive's stacked tree: the lower layers, on top of a copy of the first, whose whiteouts stay in it as files. */
 class Stack {
   readonly #trees: readonly Tree[]
+  readonly #budget: Budget = { nodes: limits.treeNodes }
   #stacked = 0
   #root: Node | undefined
 
@@ -161,7 +177,7 @@ class Stack {
     this.#root ??= copy(this.#trees[0] ?? { size: 0, isDirectory: false })
     for (; this.#stacked < layer; this.#stacked++) {
       const tree = this.#trees[this.#stacked]
-      if (tree !== undefined) stackOnto(this.#root, tree)
+      if (tree !== undefined) stackOnto(this.#root, tree, this.#budget)
     }
     return this.#root
   }
@@ -178,13 +194,13 @@ function totalSize({ size, children }: Node): number {
   return sum
 }
 
-function stackOnto(root: Node, tree: Tree): void {
+function stackOnto(root: Node, tree: Tree, budget: Budget): void {
   const graft = (upper: Node, names: string[]) => {
     for (const [name, child] of inOrder(upper, tree.hasWhiteouts)) {
       names.push(name)
       graft(child, names)
       if (name.startsWith(WHITEOUT)) remove(root, [...names.slice(0, -1), name.slice(WHITEOUT.length)].filter(Boolean))
-      else addPath(root, names, child.size, child.isDirectory)
+      else addPath(root, names, child.size, child.isDirectory, budget)
       names.pop()
     }
   }
