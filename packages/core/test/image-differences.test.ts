@@ -1,5 +1,6 @@
 import {
   type ComparableImage,
+  causeOfContent,
   type Digest,
   type ImageView,
   type InventoryEntry,
@@ -23,12 +24,7 @@ const file = (path: string, fields: Partial<InventoryEntry> = {}): InventoryEntr
   ...fields,
 })
 
-function image(
-  letter: string,
-  entries: readonly InventoryEntry[],
-  config: Json = {},
-  contents: Readonly<Record<string, Uint8Array>> = {},
-): ComparableImage {
+function image(letter: string, entries: readonly InventoryEntry[], config: Json = {}): ComparableImage {
   const layer = {
     digest: digest(letter),
     diffId: digest(letter),
@@ -44,8 +40,7 @@ function image(
     config: { user: "", labels: {}, env: [], entrypoint: [], cmd: [], workingDir: "" },
     layers: [layer],
   }
-  const content = (_: number, entry: number) => contents[entries[entry]?.path ?? ""]
-  return { view, config, manifest: {}, content }
+  return { view, config, manifest: {} }
 }
 
 const causes = (first: readonly InventoryEntry[], second: readonly InventoryEntry[]) =>
@@ -158,10 +153,9 @@ const gzip = (mtime: number, data = "packed data") => {
 /** The causes of one file with another content in each build. */
 function causesOfContents(path: string, first: Uint8Array, second: Uint8Array): string[] {
   const [left, right] = [file(path, { sha256: "a".repeat(64) }), file(path, { sha256: "b".repeat(64) })]
-  const { causes } = imageDifferences(
-    image("a", [left], {}, { [path]: first }),
-    image("b", [right], {}, { [path]: second }),
-  )
+  const causeOf = (layer: number, entry: number) =>
+    layer === 0 && entry === 0 ? causeOfContent(path, first, second) : undefined
+  const { causes } = imageDifferences(image("a", [left]), image("b", [right]), { causeOf })
   return causes.map(({ cause }) => cause)
 }
 
@@ -363,7 +357,7 @@ describe("any two builds", () => {
         const { differences, omitted, causes, layers } = imageDifferences(
           image("a", first ?? []),
           image("b", second ?? []),
-          limit,
+          { limit },
         )
         const total = causes.reduce((sum, { count }) => sum + count, 0)
         expect(differences.length).toBeLessThanOrEqual(limit)

@@ -143,7 +143,9 @@ function* layerDifferences(
   } else if (index < base) yield report("", "base-image", left.diffId, right.diffId)
   else {
     let found = false
-    for (const { path, cause, left: one, right: other } of entriesDifferences(left, right, entry => causeOf(index, entry))) {
+    for (const { path, cause, left: one, right: other } of entriesDifferences(left, right, entry =>
+      causeOf(index, entry),
+    )) {
       found = true
       yield report(path, cause, one, other)
     }

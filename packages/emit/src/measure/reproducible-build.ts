@@ -2,7 +2,6 @@ import { lutimes, readdir } from "node:fs/promises"
 import { join } from "node:path"
 import {
   type ComparableImage,
-  differingContents,
   type ImageDifferences,
   type ImageView,
   imageDifferences,
@@ -11,11 +10,11 @@ import {
   type ReproducibleBuildObservation,
   renderDifferenceTree,
 } from "@envidence/core"
-import { openOciLayout } from "@envidence/oci"
+import { type OciLayout, openOciLayout } from "@envidence/oci"
 import { buildImage } from "../lab/build.js"
 import type { Lab, LabImage } from "../lab/lab.js"
 import { type Artifact, defineMeasuredCriterion } from "./criterion.js"
-import { readDifferingFiles } from "./differing-files.js"
+import { causesOfContents } from "./differing-files.js"
 
 type Facts = ReproducibleBuildObservation["facts"]
 
@@ -62,18 +61,16 @@ async function compare(lab: Lab, first: LabImage, second: LabImage): Promise<Ima
   // Equal digests mean equal bytes: there is nothing to read.
   if (first.manifestDigest === second.manifestDigest) return { differences: [], omitted: 0, causes: [], layers: [] }
   const [left, right] = [await lab.inventory(first.layout), await lab.inventory(second.layout)]
-  const differing = [...differingContents(left, right)]
-  const comparable = async (image: LabImage, view: ImageView, side: "first" | "second"): Promise<ComparableImage> => {
-    const layout = await openOciLayout(image.layout)
-    return {
-      view,
-      config: parseStrictJson(image.config, "the image's config") as Json,
-      manifest: parseStrictJson(layout.manifestBytes, "the image manifest") as Json,
-      content: await readDifferingFiles(layout, view, differing, side, lab.signal),
-    }
-  }
-  return imageDifferences(await comparable(first, left, "first"), await comparable(second, right, "second"))
+  const [one, other] = [await openOciLayout(first.layout), await openOciLayout(second.layout)]
+  const causeOf = await causesOfContents({ layout: one, view: left }, { layout: other, view: right }, lab.signal)
+  return imageDifferences(comparable(one, left), comparable(other, right), { causeOf })
 }
+
+const comparable = ({ configBytes, manifestBytes }: OciLayout, view: ImageView): ComparableImage => ({
+  view,
+  config: parseStrictJson(configBytes, "the image's config") as Json,
+  manifest: parseStrictJson(manifestBytes, "the image manifest") as Json,
+})
 
 /** The same for people, as a tree; nothing where nothing differs. */
 function treeOf(facts: Facts): Artifact[] {
