@@ -1,5 +1,5 @@
 import type { Distribution } from "./os-release.js"
-import { distributionPurl, matching, NameCount, type PackageFacts } from "./package-facts.js"
+import { distributionPurl, listField, matching, NameCount, type PackageFacts } from "./package-facts.js"
 
 // One letter a field (apk-tools, "APKINDEX format" and database.c); files and their owners are not read.
 const NAME = /^[a-zA-Z0-9_][a-zA-Z0-9+._-]{0,255}$/
@@ -60,7 +60,7 @@ function readPackage(fields: ReadonlyMap<string, string>, distribution: Distribu
 
 /** Of "so:libc.so.6=1 busybox>1.2 !conflict": names without versions, and without what must not be there. */
 const namesIn = (field: string | undefined): string[] =>
-  (field ?? "")
+  listField(field)
     .split(/\s+/)
     .filter(word => word !== "" && !word.startsWith("!"))
     .map(word => word.replace(/[<>=~@].*$/s, ""))

@@ -1,5 +1,5 @@
 import type { Distribution } from "./os-release.js"
-import { distributionPurl, matching, NameCount, type PackageFacts } from "./package-facts.js"
+import { distributionPurl, listField, matching, NameCount, type PackageFacts } from "./package-facts.js"
 
 const NAME = /^[a-z0-9][a-z0-9+.-]{0,255}$/
 const VERSION = /^[A-Za-z0-9.+:~-]{1,255}$/
@@ -64,7 +64,7 @@ function readPackage(fields: ReadonlyMap<string, string>, distribution: Distribu
 
 /** The names in "a (>= 1) | b:any, c [amd64]": of alternatives all, since each that is installed serves. */
 const relations = (field: string | undefined): string[] =>
-  (field ?? "")
+  listField(field)
     .split(/[,|]/)
     .map(relation => /^\s*([a-z0-9][a-z0-9+.-]*)/.exec(relation)?.[1] ?? "")
     .filter(name => name !== "")

@@ -48,6 +48,15 @@ export function matching(value: string | null | undefined, pattern: RegExp, what
   throw new Error(`${what} is missing or malformed`)
 }
 
+/** A list of names in one field, which costs many times its bytes once it is taken apart. */
+const LIST_LENGTH = 4_194_304
+
+/** A field that is a list, empty where it is missing. @throws Error where it is too long to be one */
+export function listField(field: string | undefined): string {
+  if (field !== undefined && field.length > LIST_LENGTH) throw new Error("a list of names is too long to be one")
+  return field ?? ""
+}
+
 /** Names in one database by which its packages need each other; texlive whole has a tenth of it. */
 const MAX_NAMES = 1_000_000
 
