@@ -179,8 +179,8 @@ function isText(head: Buffer): boolean {
 
 const PEM = /^[ \t]*-----BEGIN ([A-Z0-9 ]*)-----/gm
 const SECRET_SAMPLE_BYTES = 4096
-// What npm and its like read from .npmrc. A reference to the environment is no secret.
-const NPM_TOKEN = /^[ \t]*\/\/[^\s=]*:_(?:authToken|auth|password)[ \t]*=[ \t]*["']?[^\s"'$]/m
+// What npm and its like read from .npmrc. A reference to the environment is no secret, nor is a place for one.
+const NPM_TOKEN = /^[ \t]*\/\/[^\s=]*:_(?:authToken|auth|password)[ \t]*=[ \t]*["']?[^\s"'${<%]/m
 
 function kindOfText(head: Buffer): ContentKind {
   if (head[0] === 0x23 && head[1] === 0x21) return "script"

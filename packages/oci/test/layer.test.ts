@@ -187,6 +187,7 @@ describe("content kinds", () => {
     ["private-key", "PuTTY-User-Key-File-3: ssh-ed25519\n"],
     ["credentials", "registry=https://npm.example/\n//npm.example/:_authToken=npm_x\n"],
     ["text", "//npm.example/:_authToken=$NPM_TOKEN\n"],
+    ["text", "//{registry}/:_authToken={token}\n"],
     ["text", "const key = `//npm.example/:_authToken`\n"],
   ]
 
