@@ -212,7 +212,12 @@ function reproducibleBuild({ image }: StaticEvidence) {
 }
 
 function layerChangeIsolation({ image }: StaticEvidence) {
-  const layers = image.layers.map(({ digest, diffId, size, instruction }) => ({ digest, diffId, size, instruction }))
+  const layers = image.layers.map(({ digest, diffId, size, instruction }) => ({
+    digest,
+    diffId,
+    size,
+    instruction: instruction?.slice(0, 4096) ?? null,
+  }))
   const other = `sha256:${"c".repeat(64)}`
   const last = layers.length - 1
   return {
