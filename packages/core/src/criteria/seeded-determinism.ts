@@ -86,11 +86,7 @@ function lacks(runs: readonly Run[]): string[] {
 type Observed = NonNullable<Parameters<typeof pass>[1]>["observed"]
 
 function broken({ code, because }: Facts["problems"][number], observed: Observed & {}) {
-  return fail(
-    `an episode could not be played: ${because} (${code})`,
-    "make the container answer OpenEnv's /ws protocol",
-    { observed },
-  )
+  return fail(`an episode could not be played: ${because} (${code})`, REMEDIES[code] ?? ANY_PROBLEM, { observed })
 }
 
 function differs(seed: number, facts: Facts, observed: Observed & {}) {
@@ -114,3 +110,16 @@ const describe = ({ seed, frame, pointer, first, second }: Facts["differences"][
   remedy: "derive this field from the seed given to reset",
   where: null,
 })
+
+const LOOK = "logs/seeded-determinism.log in the bundle, or --verbose, has what it printed"
+
+const ANY_PROBLEM = `make the container answer OpenEnv's /ws protocol; ${LOOK}`
+
+const REMEDIES: Readonly<Record<string, string>> = {
+  "container-does-not-start": `make the container start as it is run here: no network, read-only but for /tmp; ${LOOK}`,
+  "container-exited": `make the server stay up as it is run here: no network, read-only but for /tmp; ${LOOK}`,
+  "not-ready":
+    "let the server listen on the port that openenv.yaml declares (8000 if none), and answer a reset in time",
+  "factory-error": `construct the environment without a network and without writing outside /tmp; ${LOOK}`,
+  "null-reward": "give a finite number as the reward of each step: NaN and infinity arrive as null",
+}

@@ -43,7 +43,7 @@ export function readDeclaration(texts: SubmissionDocument["texts"]): Declaration
   const [error] = document.errors
   if (error !== undefined || !isMap(document.contents)) {
     const line = error?.linePos?.[0].line ?? null
-    const because = error === undefined ? "is not a mapping" : `is not YAML: ${error.code}`
+    const because = `${source.path} is not ${error === undefined ? "a YAML mapping" : `valid YAML (${error.code})`}`
     return {
       ...NOTHING,
       file: source.path,
