@@ -175,7 +175,7 @@ async function observeAll(evidence: StaticEvidence, options: StateOptions, chall
   const notObserved = new Map<string, NotObserved>()
   const measured: Readonly<Record<string, unknown>> = {
     "reproducible-build": reproducibleBuild(evidence),
-    "seeded-determinism": seededDeterminism(await deriveSeeds(challenge, 4)),
+    "seeded-determinism": seededDeterminism(await deriveSeeds(challenge, 4), evidence),
   }
   for (const { id, revision, inspect } of criteria.values()) {
     const because = options.notObserved?.[id]
@@ -209,7 +209,7 @@ function reproducibleBuild({ image }: StaticEvidence) {
   return { engine, flags: [], sourceDateEpoch: 0, network: "none", builds, differences: [], omitted: 0 }
 }
 
-function seededDeterminism(seeds: readonly number[]) {
+function seededDeterminism(seeds: readonly number[], { declaration }: StaticEvidence) {
   const places = [
     { container: 0, session: 0, reset: 0 },
     { container: 0, session: 0, reset: 1 },
@@ -226,7 +226,12 @@ function seededDeterminism(seeds: readonly number[]) {
       trace: sha256(`${seed}`),
     })),
   )
-  const facts = { protocol: "openenv-ws", actionSource: "schema", declaredNondeterministic: false, runs }
+  const facts = {
+    protocol: "openenv-ws",
+    actionSource: "schema",
+    declaredNondeterministic: declaration.declaresNondeterminism,
+    runs,
+  }
   return { ...facts, differences: [], volatile: [], problems: [], transcript: null }
 }
 

@@ -58,7 +58,6 @@ describe("one criterion fails, and no other", () => {
       /line 8/,
     ],
     ["resource-declarations", "text for a number", yaml(text => text.replace("cpu: 1", "cpu: many")), /not a number/],
-    ["resource-declarations", "broken YAML", yaml(() => "name: [\n"), /not YAML/],
     ["signature-and-sbom", "no packages", { layers: honestLayers.slice(1) }, /0 components/],
     ["signature-and-sbom", "a database that cannot be read", layered({ "var/lib/rpm/rpmdb.sqlite": "x" }), /rpmdb/],
     [
@@ -168,6 +167,49 @@ describe("one criterion is unmeasured", () => {
     const report = expectVerdict(await verify(bundle, [...args.slice(0, -1), "default"]), 3)
     expect(finding(report, "periodic-learnability")).toMatchObject({ required: true, outcome: "unmeasured" })
     expect(finding(report, "gpu-workload")).toMatchObject({ required: false })
+  })
+})
+
+describe("a declaration that two parsers could read differently fails what rests on it", () => {
+  const cases: readonly [string, (text: string) => string, RegExp][] = [
+    ["broken YAML", () => "name: [\n", /not valid YAML/],
+    ["a key given twice", text => text.replace("gpus: 0", "gpus: 0\n    gpus: 1"), /gives a key twice/],
+    ["an alias", text => text.replace("cpu: 1", "cpu: &one 1").replace("gpus: 0", "gpus: *one"), /uses a YAML alias/],
+    [
+      "an alias for a key",
+      text => text.replace("name: tiny", "name: &g gpus").replace("gpus: 0", "*g : 8"),
+      /no plain text/,
+    ],
+    ["a merge key", text => text.replace("gpus: 0", "<<: {gpus: 8}"), /merge key/],
+    ["a key that is no text", text => `${text}? [a, b]\n: 1\n`, /no plain text/],
+  ]
+  test.each(cases)("%s", async (_, change, because) => {
+    const report = await judge(yaml(change))
+    expect(finding(report, "resource-declarations")?.because).toMatch(because)
+    expect(finding(report, "seeded-determinism")).toMatchObject({ outcome: "fail" })
+  })
+  test.each(["010", "0x8", "1e3", "1_0", "1:30", ".inf", "-1", '"1"', "*", "1e-300"])(
+    "cpu: %s is no number",
+    async value => {
+      const report = await judge(yaml(text => text.replace("cpu: 1", `cpu: ${value}`)))
+      expect(finding(report, "resource-declarations")).toMatchObject({ outcome: "fail" })
+    },
+  )
+  test.each(["0.5", "1_0", "1:30", "yes", '"0"', "[]", "1e-9"])(
+    "variance_tolerance: %s declares nondeterminism",
+    async value => {
+      const declared = yaml(text =>
+        text.replace("validation:", `validation:\n  reward: {variance_tolerance: ${value}}`),
+      )
+      const report = await judge(declared)
+      expect(finding(report, "seeded-determinism")?.because).toContain("nondeterministic")
+    },
+  )
+  test("variance_tolerance: 0 does not", async () => {
+    const declared = yaml(text => text.replace("validation:", "validation:\n  reward: {variance_tolerance: 0}"))
+    const state = await buildState(declared)
+    const told = ["--key", keyFile, "--image-digest", state.imageDigest, "--policy", "demo"]
+    expectVerdict(await verify(await signState(state, key), told), 0)
   })
 })
 

@@ -10,3 +10,4 @@ export { buildSbom, type Sbom, type SbomComponent, type SbomInput } from "./sbom
 export { packageDatabaseBytes } from "./sbom/databases.js"
 export { buildImageSbom } from "./sbom/image-sbom.js"
 export type { UnreadableDatabase } from "./sbom/packages.js"
+export * from "./submission-texts.js"

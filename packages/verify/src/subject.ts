@@ -6,7 +6,14 @@ import {
   type OwnReading,
   submissionDigest,
 } from "@envidence/core"
-import { buildImageSbom, inventoriesOf, inventoryImage, openOciLayout, readBuildContext } from "@envidence/oci"
+import {
+  buildImageSbom,
+  findDockerfile,
+  inventoriesOf,
+  inventoryImage,
+  openOciLayout,
+  readBuildContext,
+} from "@envidence/oci"
 import type { VerifyArguments } from "./arguments.js"
 
 /** What the evidence must be about, and what was read of it here. */
@@ -18,10 +25,10 @@ export interface ReadSubject {
 type SubjectArguments = Pick<VerifyArguments, "submission" | "image" | "imageDigest" | "anySubjectUnsafe">
 
 /** @throws EvidenceError no-subject-chosen, usage, input-not-found, malformed-image, invalid-submission */
-export async function readSubject(told: SubjectArguments, dockerfile: string | null): Promise<ReadSubject> {
+export async function readSubject(told: SubjectArguments): Promise<ReadSubject> {
   const read = told.image === undefined ? undefined : await readImage(told.image)
   const image = read?.digest ?? (told.imageDigest === undefined ? undefined : parseDigest(told.imageDigest))
-  const submission = told.submission === undefined ? undefined : await readSubmission(told.submission, dockerfile)
+  const submission = told.submission === undefined ? undefined : await readSubmission(told.submission)
   const own = read?.own ?? {}
   if (image === undefined && submission === undefined) return { expected: { anySubjectUnsafe: true }, own }
   return { expected: { ...(image && { image }), ...(submission && { submission }) }, own }
@@ -43,8 +50,9 @@ function parseDigest(text: string): Digest {
   throw new EvidenceError("usage", "--image-digest is sha256: and 64 lower-case hexadecimal digits")
 }
 
-async function readSubmission(directory: string, dockerfile: string | null): Promise<Digest> {
-  return submissionDigest(await readBuildContext(directory, { dockerfile }))
+// The checkout says itself which Dockerfile it is built by: the bundle's word would let a signer leave it out.
+async function readSubmission(directory: string): Promise<Digest> {
+  return submissionDigest(await readBuildContext(directory, { dockerfile: await findDockerfile(directory) }))
 }
 
 async function readImage(reference: string): Promise<{ digest: Digest; own: OwnReading }> {
@@ -56,5 +64,6 @@ async function readImage(reference: string): Promise<{ digest: Digest; own: OwnR
   const layout = await openOciLayout(directory)
   const inventory = await inventoryImage(layout)
   const { bytes } = buildImageSbom(layout, inventory)
-  return { digest: layout.manifestDigest, own: { layers: inventoriesOf(inventory), sbom: bytes } }
+  const index = layout.index === null ? {} : { index: layout.index.bytes }
+  return { digest: layout.manifestDigest, own: { layers: inventoriesOf(inventory), sbom: bytes, ...index } }
 }

@@ -60,7 +60,7 @@ async function runSteps(
   const authenticated = await authenticate(bundle, trust.authenticator)
   known.authenticated = authenticated
   checkFreshness(authenticated, told, policy, world.now())
-  const { expected, own } = await readSubject(told, bundle.submission.dockerfile)
+  const { expected, own } = await readSubject(told)
   known.bound = await bind(authenticated, expected, own)
   known.findings = rejudge(known.bound, policy)
 }

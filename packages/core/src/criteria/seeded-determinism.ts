@@ -36,9 +36,13 @@ export const seededDeterminism = defineMeasuredCriterion({
     const [problem] = facts.problems
     if (problem !== undefined) return broken(problem, observed)
     if (facts.declaredNondeterministic)
-      return fail("the submission declares itself nondeterministic", "derive everything from the seed given to reset", {
-        observed,
-      })
+      return fail(
+        "the submission declares itself nondeterministic, or its declaration cannot be read",
+        "derive everything from the seed given to reset",
+        {
+          observed,
+        },
+      )
     if (bySeed.size < thresholds.seeds) return unmeasured(`only ${bySeed.size} seeds were played`, { observed })
     const asked = new Set(context.seeds.slice(0, bySeed.size))
     const foreign = [...bySeed.keys()].find(seed => !asked.has(seed))

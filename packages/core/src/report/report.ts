@@ -75,16 +75,20 @@ function verdictOf(error: EvidenceError | undefined, accepted: boolean): Report[
   return exitCodeOf[error.code as ErrorCode] < 3 ? "no-decision" : "rejected"
 }
 
+// The title stands beside our own words: a name with spaces could say any of them, so it is quoted.
+function nameOf(text: string, length: number): string {
+  const short = shorten(text, length)
+  return /^[A-Za-z0-9._/@+-]+$/.test(text) ? short : JSON.stringify(short)
+}
+
 const titleOf = ({ name, version }: Declaration, submission: string): string =>
   [
-    shorten(name ?? "unnamed", TITLE_CHARACTERS),
-    shorten(version ?? "", TITLE_CHARACTERS),
+    name === null ? "unnamed" : nameOf(name, 28),
+    version === null ? "" : nameOf(version, 14),
     submission === "" ? "" : `at ${submission.replace("sha256:", "").slice(0, 12)}`,
   ]
     .filter(Boolean)
     .join(" ")
-
-const TITLE_CHARACTERS = 200
 
 function describeBundle(
   bundle: UntrustedBundle,

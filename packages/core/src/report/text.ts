@@ -22,12 +22,11 @@ const VERDICT: Readonly<Record<Report["verdict"], string>> = {
 }
 
 function headline({ verdict, title, policy }: Report): string {
-  const parts = [
-    VERDICT[verdict],
-    escapeTerminal(title),
-    policy === null ? "" : `policy ${policy.id}/${policy.version}`,
-  ]
-  return shorten(parts.filter(part => part !== "").join("  "), 80)
+  const by = policy === null ? "" : `  policy ${escapeTerminal(`${policy.id}/${policy.version}`)}`
+  const room = 80 - VERDICT[verdict].length - by.length - 2
+  // Only the contributor's own words are cut, never who judged and how.
+  const shown = title === "" ? "" : `  ${shorten(escapeTerminal(title), Math.max(room, 16))}`
+  return `${VERDICT[verdict]}${shown}${by}`
 }
 
 const row = (label: string, text: string): string[] => wrapBeside(label, escapeTerminal(text), COLUMN)
