@@ -28,7 +28,7 @@ export function readAttestation(bytes: Uint8Array): UntrustedAttestation {
   if (bytes.length > limits.attestationBytes) {
     throw new EvidenceError("limit-exceeded", `${DOCUMENT} is larger than ${limits.attestationBytes} bytes`)
   }
-  const value = parseStrictJson(bytes, DOCUMENT)
+  const value = parseStrictJson(bytes, DOCUMENT, limits.attestationTokens)
   checkBundle(value, "the bundle")
   return toAttestation(value)
 }

@@ -48,6 +48,13 @@ export const isKnownRole = (role: string): role is RoleName => Object.hasOwn(mem
 /** Names of members: lower ASCII depth and length, no dot files, so that no unpacker can be led elsewhere. */
 export const MEMBER_NAME = /^[A-Za-z0-9][A-Za-z0-9._-]*(\/[A-Za-z0-9][A-Za-z0-9._-]*){0,7}$/
 
+const roleLimits: Readonly<Partial<Record<string, number>>> = {
+  policy: limits.ownDocumentBytes,
+  snapshot: limits.ownDocumentBytes,
+  "layer-inventory": limits.inventoryBytes,
+  observation: limits.observationBytes,
+} satisfies Partial<Record<RoleName, number>>
+
 /** Bytes that a member of this role may have. */
 export const memberLimit = (role: string): number =>
-  role === ("layer-inventory" satisfies RoleName) ? limits.inventoryBytes : limits.documentBytes
+  (Object.hasOwn(roleLimits, role) ? roleLimits[role] : undefined) ?? limits.documentBytes
