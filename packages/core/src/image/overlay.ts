@@ -1,5 +1,6 @@
+import { EvidenceError } from "../errors.js"
 import { pathInRoot } from "./inventory.js"
-import type { ImageLayer } from "./view.js"
+import type { ImageLayer, InventoryEntry } from "./view.js"
 
 const WHITEOUT = ".wh."
 const OPAQUE = ".wh..wh..opq"
@@ -11,45 +12,69 @@ export const baseName = (path: string): string => path.slice(path.lastIndexOf("/
 
 export const dirName = (path: string): string => path.slice(0, Math.max(0, path.lastIndexOf("/")))
 
-interface LayerEffects {
-  readonly deleted: ReadonlySet<string>
-  readonly opaque: ReadonlySet<string>
-  readonly written: ReadonlySet<string>
+/** What the layers do to one path and to what lies below, each as the last layer that does it. */
+interface Node {
+  deletedBy: number
+  opaqueBy: number
+  readonly children: Map<string, Node>
 }
+
+const NEVER = -1
+// An ordinary image deletes some thousands of paths; a node takes some two hundred bytes of memory.
+const MAX_NODES = 1_000_000
 
 /** Answers whether a later layer deletes or replaces a path (of `pathInRoot`), which is shipped all the same. */
 export class Overlay {
-  readonly #effects: readonly LayerEffects[]
+  readonly #writtenBy = new Map<string, number>()
+  readonly #root = newNode()
+  #nodes = 0
 
+  /** @throws EvidenceError limit-exceeded where the layers delete more than any image does */
   constructor(layers: readonly ImageLayer[]) {
-    this.#effects = layers.map(effectsOf)
+    for (const [index, { entries }] of layers.entries()) for (const entry of entries) this.#add(entry, index)
   }
 
+  /** Takes time in proportion to the length of the path, whatever the layers hold. */
   hides(layer: number, path: string): boolean {
-    return this.#effects.slice(layer + 1).some(effects => effects.written.has(path) || isDeleted(effects, path))
+    if ((this.#writtenBy.get(path) ?? NEVER) > layer) return true
+    let node: Node | undefined = this.#root
+    for (const name of path.split("/")) {
+      // An opaque folder hides what is in it, a deleted path also itself.
+      if (node.opaqueBy > layer) return true
+      node = node.children.get(name)
+      if (node === undefined) return false
+      if (node.deletedBy > layer) return true
+    }
+    return false
   }
-}
 
-function isDeleted({ deleted, opaque }: LayerEffects, path: string): boolean {
-  if (deleted.has(path)) return true
-  for (let parent = path; parent !== ""; ) {
-    parent = dirName(parent)
-    if (opaque.has(parent) || (parent !== "" && deleted.has(parent))) return true
-  }
-  return false
-}
-
-function effectsOf(layer: ImageLayer): LayerEffects {
-  const deleted = new Set<string>()
-  const opaque = new Set<string>()
-  const written = new Set<string>()
-  for (const entry of layer.entries) {
+  #add(entry: InventoryEntry, layer: number): void {
     const path = pathInRoot(entry)
     const name = baseName(path)
-    const parent = dirName(path)
-    if (name === OPAQUE) opaque.add(parent)
-    else if (name.startsWith(WHITEOUT)) deleted.add(parent === "" ? name.slice(4) : `${parent}/${name.slice(4)}`)
-    else if (entry.type !== "directory") written.add(path)
+    if (name === OPAQUE) this.#nodeAt(dirName(path)).opaqueBy = layer
+    else if (name.startsWith(WHITEOUT)) this.#delete(dirName(path), name.slice(WHITEOUT.length), layer)
+    else if (entry.type !== "directory") this.#writtenBy.set(path, layer)
   }
-  return { deleted, opaque, written }
+
+  #delete(parent: string, name: string, layer: number): void {
+    this.#nodeAt(parent === "" ? name : `${parent}/${name}`).deletedBy = layer
+  }
+
+  #nodeAt(path: string): Node {
+    let node = this.#root
+    for (const name of path === "" ? [] : path.split("/")) {
+      node = node.children.get(name) ?? this.#addChild(node, name)
+    }
+    return node
+  }
+
+  #addChild(parent: Node, name: string): Node {
+    if (++this.#nodes > MAX_NODES)
+      throw new EvidenceError("limit-exceeded", `the layers delete more than ${MAX_NODES} paths`)
+    const child = newNode()
+    parent.children.set(name, child)
+    return child
+  }
 }
+
+const newNode = (): Node => ({ deletedBy: NEVER, opaqueBy: NEVER, children: new Map() })
