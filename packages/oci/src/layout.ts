@@ -136,6 +136,8 @@ async function choose(directory: string, outer: Buffer, platform: string): Promi
 
 function chooseFrom(bytes: Buffer, platform: string): Chosen {
   const images = parseImageIndex(bytes).manifests.filter(isImage)
+  const unnamed = images.filter(image => image.platform === undefined).map(image => image.digest)
+  if (new Set(unnamed).size < unnamed.length) throw malformed("the index names one image twice, without a platform")
   const platforms = images.map(image => image.platform ?? "unknown")
   const fitting = images.filter(image => fits(image.platform, platform))
   // One image is no choice: it is judged even where this machine could not run it.
