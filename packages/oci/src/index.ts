@@ -1,6 +1,7 @@
 export * from "./bounded-file.js"
 export * from "./build-context.js"
 export * from "./compression.js"
+export { type ContextLink, findLinkOut } from "./context-links.js"
 export { DockerIgnore } from "./dockerignore.js"
 export * from "./effective-root.js"
 export * from "./image-inventory.js"
