@@ -88,6 +88,7 @@ export async function buildState(options: StateOptions = {}): Promise<BuiltState
   const observed = await observeAll(evidence, options, challenge)
   const context = {
     imageDigest: read.image.manifestDigest,
+    configDigest: read.image.configDigest,
     sbomDigest: read.sbom.digest,
     builtFromSubmission: options.builtFromSubmission ?? true,
     seeds: await deriveSeeds(challenge),
@@ -216,10 +217,13 @@ function seededDeterminism(seeds: readonly number[], { declaration }: StaticEvid
     { container: 0, session: 1, reset: 0 },
     { container: 1, session: 0, reset: 0 },
   ]
-  const runs = seeds.flatMap(seed =>
-    places.map(place => ({
+  const runs = seeds.flatMap((seed, i) =>
+    places.map(({ container, session, reset }) => ({
       seed,
-      ...place,
+      container,
+      // A session is of one seed.
+      session: session + i * 2,
+      reset,
       steps: 4,
       done: true,
       first: sha256(`first ${seed}`),

@@ -6,7 +6,7 @@ import { newFixture } from "../bundles/fixture.ts"
 import { honestLabels, honestLayers } from "../bundles/image.ts"
 import { rewriteObservation } from "../bundles/rewrite.ts"
 import { signState } from "../bundles/signing.ts"
-import { buildState, removeFolders, type StateOptions } from "../bundles/state.ts"
+import { buildState, type LooseFacts, removeFolders, type StateOptions } from "../bundles/state.ts"
 import { honestFiles } from "../bundles/submission.ts"
 import { verify, writeTemporary } from "../bundles/verifying.ts"
 
@@ -36,6 +36,53 @@ const withRun = (change: (run: Record<string, unknown>) => unknown) => ({
       runs: facts.runs.map((run, i) => (i === 3 ? change(run) : run)),
     }),
   },
+})
+
+const withRuns = (change: (run: Record<string, unknown>, i: number) => unknown) => ({
+  observe: {
+    "seeded-determinism": (facts: { runs: Record<string, unknown>[] }) => ({ ...facts, runs: facts.runs.map(change) }),
+  },
+})
+
+describe("an observation that contradicts itself fails", () => {
+  const determinism = (change: (facts: LooseFacts) => unknown): StateOptions => ({
+    observe: { "seeded-determinism": facts => ({ ...facts, ...(change(facts) as object) }) },
+  })
+  const build = (change: (facts: LooseFacts) => unknown): StateOptions => ({
+    observe: { "reproducible-build": facts => ({ ...facts, ...(change(facts) as object) }) },
+  })
+  const difference = (seed: number, runs: [number, number]) => ({
+    differences: [{ seed, runs, frame: 1, pointer: "/data/reward", first: "1", second: "2" }],
+  })
+  const inLayer = { layer: 0, path: "a", cause: "content", first: "1", second: "2", instruction: null }
+  const other = `sha256:${"0".repeat(64)}`
+  const second = (change: object) => build(({ builds }) => ({ builds: [builds[0], { ...builds[1], ...change }] }))
+  test.each<[string, string, StateOptions]>([
+    ["seeded-determinism", "steps of equal traces", withRuns((run, i) => ({ ...run, steps: i + 1 }))],
+    ["seeded-determinism", "ends of equal traces", withRuns((run, i) => ({ ...run, done: i % 2 === 0 }))],
+    ["seeded-determinism", "first observations of equal traces", withRun(run => ({ ...run, first: "0".repeat(64) }))],
+    ["seeded-determinism", "one trace for all seeds", withRuns(run => ({ ...run, trace: "0".repeat(64) }))],
+    ["seeded-determinism", "an episode twice", determinism(({ runs }) => ({ runs: [...runs, runs[0]] }))],
+    ["seeded-determinism", "a difference of equals", determinism(({ runs }) => difference(runs[0].seed, [0, 1]))],
+    ["seeded-determinism", "a difference between seeds", determinism(({ runs }) => difference(runs[0].seed, [0, 4]))],
+    ["seeded-determinism", "a difference of none", determinism(({ runs }) => difference(runs[0].seed, [0, 999]))],
+    ["seeded-determinism", "a reward left out", determinism(() => ({ volatile: ["/data/reward"] }))],
+    ["reproducible-build", "differences of equals", build(() => ({ differences: [inLayer] }))],
+    ["reproducible-build", "more differences of equals", build(() => ({ omitted: 5 }))],
+    ["reproducible-build", "two configs of one manifest", second({ configDigest: other })],
+    ["reproducible-build", "other layers of one manifest", second({ diffIds: [other] })],
+    [
+      "reproducible-build",
+      "another config than the image's",
+      build(({ builds }) => ({ builds: builds.map((one: object) => ({ ...one, configDigest: other })) })),
+    ],
+  ])("%s: %s", async (id, _, options) => {
+    const found = finding(await judge(options), id)
+    expect(found).toMatchObject({
+      outcome: "fail",
+      because: expect.stringMatching(/^the observation contradicts itself: /),
+    })
+  })
 })
 
 describe("one criterion fails, and no other", () => {
@@ -146,13 +193,17 @@ describe("one criterion is unmeasured", () => {
     expect(found).toMatchObject({ outcome: "unmeasured", assurance: "missing" })
   })
   test("no fresh container", async () => {
-    const found = finding(await judge(withRun(run => ({ ...run, container: 0, session: 2 }))), "seeded-determinism")
+    const found = finding(await judge(withRun(run => ({ ...run, container: 0, session: 99 }))), "seeded-determinism")
     expect([found?.outcome, found?.because]).toEqual(["unmeasured", expect.stringContaining("a fresh container")])
   })
   test("no episode had a step", async () => {
-    expect(finding(await judge(withRun(run => ({ ...run, steps: 0 }))), "seeded-determinism")?.outcome).toBe(
+    expect(finding(await judge(withRuns(run => ({ ...run, steps: 0 }))), "seeded-determinism")?.outcome).toBe(
       "unmeasured",
     )
+  })
+  test("episodes that broke off", async () => {
+    const found = finding(await judge(withRuns(run => ({ ...run, steps: 1, done: false }))), "seeded-determinism")
+    expect([found?.outcome, found?.because]).toEqual(["unmeasured", expect.stringContaining("after 1 step")])
   })
   test.each(["oci-labels", "seeded-determinism"])("%s, observed by a newer version", async id => {
     const newer = rewriteObservation(state, id, observation => {

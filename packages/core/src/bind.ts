@@ -147,6 +147,7 @@ const describeImage = (layers: number, own: OwnReading): string =>
 async function contextOf({ predicate }: AuthenticatedBundle): Promise<BoundEvidence["context"]> {
   return {
     imageDigest: predicate.image.digest as Digest,
+    configDigest: predicate.image.configDigest as Digest,
     sbomDigest: (predicate.sbom?.digest ?? null) as Digest | null,
     builtFromSubmission: predicate.image.builtFromSubmission,
     seeds: await deriveSeeds(predicate.challenge),

@@ -78,6 +78,7 @@ describe("static criteria", () => {
       const thresholds = Object.fromEntries(Object.entries(criterion.thresholds).map(([name, t]) => [name, t.default]))
       const context = {
         imageDigest: digest,
+        configDigest: digest,
         sbomDigest: null,
         builtFromSubmission: false,
         seeds: [],

@@ -137,6 +137,7 @@ async function previewReport(
 ) {
   const context: Omit<JudgeContext, "signature"> = {
     imageDigest: read.layout.manifestDigest,
+    configDigest: read.layout.configDigest,
     sbomDigest: read.evidence.sbom?.digest ?? null,
     builtFromSubmission: image.build !== null,
     seeds: await deriveSeeds(told.challenge),

@@ -1,4 +1,13 @@
-import { defineMeasuredCriterion, type FactsOf, fail, type JudgedPart, pass, unmeasured } from "./criterion.js"
+import {
+  contradiction,
+  countOf,
+  defineMeasuredCriterion,
+  type FactsOf,
+  fail,
+  type JudgedPart,
+  pass,
+  unmeasured,
+} from "./criterion.js"
 import { atLeast } from "./threshold.js"
 
 type Facts = FactsOf<"SeededDeterminismObservation">
@@ -29,7 +38,8 @@ export const seededDeterminism = defineMeasuredCriterion({
       seeds: bySeed.size,
       runs: facts.runs.length,
       steps: facts.runs.reduce((sum, run) => sum + run.steps, 0),
-      distinctFirstObservations: new Set(facts.runs.map(run => run.first)).size,
+      // Between seeds: what differs within one seed is no answer to another.
+      distinctFirstObservations: new Set(Array.from(bySeed.values(), ([run]) => run?.first)).size,
       volatile: facts.volatile,
       declaredNondeterministic: facts.declaredNondeterministic,
     }
@@ -43,6 +53,8 @@ export const seededDeterminism = defineMeasuredCriterion({
           observed,
         },
       )
+    const impossible = contradictionOf(facts)
+    if (impossible !== undefined) return contradiction(impossible, { observed })
     if (bySeed.size < thresholds.seeds) return unmeasured(`only ${bySeed.size} seeds were played`, { observed })
     const asked = new Set(context.seeds.slice(0, bySeed.size))
     const foreign = [...bySeed.keys()].find(seed => !asked.has(seed))
@@ -53,6 +65,14 @@ export const seededDeterminism = defineMeasuredCriterion({
     )[0]
     if (lacking !== undefined) return unmeasured(lacking, { observed })
     if (facts.runs.some(run => run.steps === 0)) return unmeasured("an episode had no step", { observed })
+    const short = facts.runs.find(run => !run.done && run.steps < WHOLE_EPISODE_STEPS)
+    if (short !== undefined)
+      return unmeasured(
+        `an episode of seed ${short.seed} stopped after ${countOf(short.steps, "step")}, before its end`,
+        {
+          observed,
+        },
+      )
     const unequal = [...bySeed].find(([, runs]) => new Set(runs.map(run => run.trace)).size > 1)
     if (unequal !== undefined) return differs(unequal[0], facts, observed)
     if (observed.distinctFirstObservations < 2)
@@ -65,6 +85,34 @@ export const seededDeterminism = defineMeasuredCriterion({
     )
   },
 })
+
+/** An episode is played to its end, or for so many steps. */
+const WHOLE_EPISODE_STEPS = 64
+
+// The trace is the digest of all that was compared: what it covers is equal where it is equal.
+function contradictionOf({ runs, differences, volatile }: Facts): string | undefined {
+  const byTrace = new Map<string, Run>()
+  const places = new Set<string>()
+  for (const run of runs) {
+    const place = `container ${run.container}, session ${run.session}, reset ${run.reset}`
+    if (places.has(place)) return `two episodes of ${place}`
+    places.add(place)
+    const equal = byTrace.get(run.trace) ?? run
+    byTrace.set(run.trace, equal)
+    if (equal.first !== run.first || equal.steps !== run.steps || equal.done !== run.done)
+      return `seeds ${equal.seed} and ${run.seed} have one trace, but different first observations, steps or ends`
+  }
+  const unfounded = differences.find(difference => !isBetween(difference, runs))
+  if (unfounded !== undefined) return `seed ${unfounded.seed} is said to differ, but its traces are equal`
+  const compared = volatile.find(pointer => !VOLATILE.test(pointer))
+  return compared === undefined ? undefined : `${compared} is said to be left out, but it is compared`
+}
+
+const isBetween = ({ seed, runs: [a = -1, b = -1] }: Facts["differences"][number], runs: readonly Run[]): boolean =>
+  runs[a]?.seed === seed && runs[b]?.seed === seed && runs[a].trace !== runs[b].trace
+
+// What a comparison of traces leaves out (environment/trace.ts).
+const VOLATILE = /^\/data\/(?:metadata|observation\/metadata|episode_id)(?:\/|$)/
 
 function groupBySeed(runs: readonly Run[]): Map<number, Run[]> {
   const groups = new Map<number, Run[]>()
