@@ -90,6 +90,12 @@ describe("one criterion fails, and no other", () => {
     ["oci-labels", "a label is missing", { labels: without("org.opencontainers.image.source") }, /image\.source/],
     [
       "oci-labels",
+      "a label has nothing that is seen",
+      { labels: { ...honestLabels, "org.opencontainers.image.source": "\u3164\u200b" } },
+      /source/,
+    ],
+    [
+      "oci-labels",
       "a label is blank",
       { labels: { ...honestLabels, "org.opencontainers.image.source": " " } },
       /source/,

@@ -2,6 +2,7 @@ import {
   buildReport,
   builtInPolicies,
   catalogue,
+  columnsOf,
   type ErrorCode,
   EvidenceError,
   exitCodeOf,
@@ -68,7 +69,24 @@ describe("whatever a contributor writes", () => {
   const anyText = fc.oneof(
     fc.string({ unit: "binary", maxLength: 300 }),
     fc.string({
-      unit: fc.constantFrom("`", "~", "|", "\n", "#", " ", "-", "<", "&", "@", "\u001b[31m", "👍", "\u202e"),
+      unit: fc.constantFrom(
+        "`",
+        "~",
+        "|",
+        "\n",
+        "#",
+        " ",
+        "-",
+        "<",
+        "&",
+        "@",
+        "\u001b[31m",
+        "👍",
+        "寬",
+        "\u0301",
+        "\u05d0",
+        "\u202e",
+      ),
       maxLength: 200,
     }),
   )
@@ -98,7 +116,7 @@ describe("whatever a contributor writes", () => {
       fc.asyncProperty(anyText, async text => {
         const shown = renderReport(await reportWith(text), "text")
         expect(shown).not.toMatch(UNSEEN)
-        expect(shown.split("\n").filter(line => line.length > 80)).toEqual([])
+        expect(shown.split("\n").filter(line => columnsOf(line) > 80)).toEqual([])
         expect(shown.split("\n").filter(line => /^(ACCEPTED|REJECTED) /.test(line))).toHaveLength(1)
       }),
     )
@@ -121,7 +139,9 @@ describe("whatever a contributor writes", () => {
     await fc.assert(
       fc.asyncProperty(anyText, async text => {
         const report = await reportWith(text)
-        expect(JSON.parse(renderReport(report, "json"))).toEqual(report)
+        const shown = renderReport(report, "json")
+        expect(JSON.parse(shown)).toEqual(report)
+        expect(shown).not.toMatch(UNSEEN)
       }),
     )
   })

@@ -1,3 +1,4 @@
+import { isVisible } from "../report/escape.js"
 import { defineStaticCriterion, fail, pass } from "./criterion.js"
 import { including } from "./threshold.js"
 
@@ -21,7 +22,7 @@ export const ociLabels = defineStaticCriterion({
   },
   inspect: ({ image }) => ({ labels: { ...image.config.labels } }),
   judge({ labels }, { required }) {
-    const absent = required.filter(key => !Object.hasOwn(labels, key) || labels[key]?.trim() === "")
+    const absent = required.filter(key => !Object.hasOwn(labels, key) || !isVisible(labels[key] ?? ""))
     if (absent.length === 0) return pass(`all ${required.length} required labels are set`, { observed: { labels } })
     return fail(`missing or empty: ${absent.join(", ")}`, labelRemedy(absent), { observed: { labels } })
   },

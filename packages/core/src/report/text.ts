@@ -3,7 +3,7 @@ import type { Finding } from "../rejudge.js"
 import { escapeIdentity, escapeTerminal, shorten } from "./escape.js"
 import { remediesOf } from "./remedies.js"
 import type { Report } from "./report.js"
-import { wrapBeside } from "./wrap.js"
+import { shortenToColumns, wrapBeside } from "./wrap.js"
 
 const COLUMN = 14
 const PARTS_SHOWN = 12
@@ -25,7 +25,7 @@ function headline({ verdict, title, policy }: Report): string {
   const by = policy === null ? "" : `  policy ${escapeTerminal(`${policy.id}/${policy.version}`)}`
   const room = 80 - VERDICT[verdict].length - by.length - 2
   // Only the contributor's own words are cut, never who judged and how.
-  const shown = title === "" ? "" : `  ${shorten(escapeTerminal(title), Math.max(room, 16))}`
+  const shown = title === "" ? "" : `  ${shortenToColumns(escapeTerminal(title), Math.max(room, 16))}`
   return `${VERDICT[verdict]}${shown}${by}`
 }
 
@@ -85,9 +85,16 @@ function summary(report: Report): string[] {
     ...assuranceRow("Corroborated", "corroborated", findings),
     ...assuranceRow(report.verdict === "checked" ? "Observed" : "Signer's word", "attested", findings),
     ...assuranceRow("Unmeasured", "missing", findings),
+    ...stillToObserve(report),
     ...askedFor(findings),
     ...row("Not shown", "that the reward means what the README says; behaviour elsewhere"),
   ]
+}
+
+// A fast check observes less than a policy may ask for.
+function stillToObserve({ verdict, findings }: Report): string[] {
+  if (verdict !== "checked" || findings.length >= catalogue.length) return []
+  return row("Not checked", "what only building twice and running shows: emit-evidence SUBMISSION")
 }
 
 // What the contributor asked to be spared. Declared nondeterminism is shown even where nothing requires determinism.
