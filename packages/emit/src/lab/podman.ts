@@ -44,6 +44,11 @@ export async function openPodman(options: EngineOptions): Promise<Engine> {
 
 const INSTALL = "install podman and runc (Debian, Ubuntu: apt-get install podman runc), or crun"
 
+const unusable = (): string =>
+  userInfo().uid === 0
+    ? "The engine is there and refuses: `podman run` must work on this machine."
+    : "The engine is there and refuses. Running without root was not tried in this version: run as root, best in a virtual machine."
+
 const plainEnv = (env: Readonly<Record<string, string | undefined>>) =>
   Object.fromEntries(Object.entries(env).filter((entry): entry is [string, string] => entry[1] !== undefined))
 
@@ -51,7 +56,7 @@ async function requirePodman({ env, signal }: EngineOptions): Promise<void> {
   const result = await runProcess("podman", ["--version"], { env: plainEnv(env), timeoutSeconds: 20, signal })
   if (result.exitCode === 127) throw new EvidenceError("engine-failed", "podman is not there", { hint: INSTALL })
   if (result.exitCode !== 0)
-    throw new EvidenceError("engine-failed", `podman does not start: ${lastOf(result)}`, { hint: INSTALL })
+    throw new EvidenceError("engine-failed", `podman does not start: ${lastOf(result)}`, { hint: unusable() })
 }
 
 interface UserStorage {
@@ -129,18 +134,23 @@ async function containersConf({ paths }: LabFolder, runtime: string): Promise<st
   ].join("\n")
 }
 
+// Podman's words where neither its configuration nor PATH has the program.
+const RUNTIME_MISSING = /default OCI runtime ".*" not found|no valid executable found for OCI runtime/
+
 /** The first runtime that really starts a container here: crun refuses hybrid cgroups, for one. */
 async function chooseRuntime(folder: LabFolder, { log, signal }: EngineOptions): Promise<Programs> {
   const refusals: string[] = []
+  let isAnyThere = false
   for (const name of RUNTIMES) {
     await writeFile(folder.paths.containersConf, await containersConf(folder, name))
     const probe = await probeRuntime(folder, signal)
     log.write(`runtime ${name}: ${probe.exitCode === 0 ? "works" : lastOf(probe)}`)
     if (probe.exitCode === 0) return describeRuntime(folder, name, signal)
     refusals.push(`${name}: ${lastOf(probe)}`)
+    isAnyThere ||= !RUNTIME_MISSING.test(lastOf(probe))
   }
   throw new EvidenceError("engine-failed", `no OCI runtime starts a container here (${refusals.join("; ")})`, {
-    hint: INSTALL,
+    hint: isAnyThere ? unusable() : INSTALL,
   })
 }
 
@@ -191,7 +201,8 @@ async function describeRuntime(folder: LabFolder, name: string, signal: AbortSig
 const lastOf = ({ tail, exitCode }: ProcessResult) => (tail.at(-1) ?? `exit code ${exitCode}`).slice(0, 400)
 
 function parseOutput<T>(result: ProcessResult, what: string): T {
-  if (result.exitCode !== 0) throw new EvidenceError("engine-failed", `${what}: ${lastOf(result)}`)
+  if (result.exitCode !== 0)
+    throw new EvidenceError("engine-failed", `${what}: ${lastOf(result)}`, { hint: unusable() })
   try {
     return JSON.parse(result.stdout) as T
   } catch (cause) {
