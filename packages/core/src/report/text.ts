@@ -2,7 +2,7 @@ import { catalogue } from "../criteria/index.js"
 import type { Finding } from "../rejudge.js"
 import { escapeIdentity, escapeTerminal, shorten } from "./escape.js"
 import { remediesOf } from "./remedies.js"
-import type { Report } from "./report.js"
+import { type Report, SIGNERS_SET_ASIDE } from "./report.js"
 import { shortenToColumns, wrapBeside } from "./wrap.js"
 
 const COLUMN = 14
@@ -104,14 +104,16 @@ function askedFor(findings: readonly Finding[]): string[] {
   return row("Asked for", `skipped ${skipped} | declared nondeterminism ${declared ? "yes" : "none"}`)
 }
 
-function signerRows({ bundles, error }: Report): string[] {
-  return bundles.flatMap(({ signer }) => {
+function signerRows({ bundles, error, honesty }: Report): string[] {
+  const setAside = honesty.notChecked.includes(SIGNERS_SET_ASIDE) ? row("Set aside", SIGNERS_SET_ASIDE) : []
+  const rows = bundles.flatMap(({ signer }) => {
     if (signer === null) return row("Signer", "none that was verified")
     const issuer = signer.issuer === null ? `a ${signer.kind}` : `issuer ${escapeIdentity(signer.issuer)}`
     const who = `${escapeIdentity(signer.identity)} (${issuer})`
     const isRefused = error?.code === "untrusted-signer" || error?.code === "untrusted-key"
     return wrapBeside("Signer", isRefused ? `NOT ACCEPTED: ${who}` : `${who}, ${machineOf(signer.claims)}`, COLUMN)
   })
+  return [...rows, ...setAside]
 }
 
 // Only the CI provider's own machines are not the contributor's: on any other, root can invent figures.
