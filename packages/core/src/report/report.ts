@@ -27,6 +27,8 @@ export interface ReportFacts {
   readonly policy: PolicyDocument | null
   readonly expectedChallenge: string | null
   readonly trustedRootSha256: string | null
+  /** Whether the command line accepts signers that the policy, which names its own, does not. */
+  readonly policySignersSetAside?: boolean
   /** A signer that was found and is not accepted. */
   readonly refusedSigner?: Signer
   readonly error?: EvidenceError
@@ -115,7 +117,12 @@ function describeChallenge({ expectedChallenge, authenticated }: ReportFacts): R
   return { expected: expectedChallenge, found, outcome }
 }
 
-function honestyOf({ authenticated, bound }: ReportFacts, findings: readonly Finding[]): Report["honesty"] {
+export const SIGNERS_SET_ASIDE = "the policy's own signers were set aside by the command line"
+
+function honestyOf(
+  { authenticated, bound, policySignersSetAside }: ReportFacts,
+  findings: readonly Finding[],
+): Report["honesty"] {
   const named = (assurance: Finding["assurance"]) =>
     findings.filter(finding => finding.assurance === assurance).map(finding => finding.id)
   const open = (bound?.bindings ?? []).filter(binding => binding.outcome === "not-checked")
@@ -125,6 +132,7 @@ function honestyOf({ authenticated, bound }: ReportFacts, findings: readonly Fin
     attestedOnly: named("attested"),
     notChecked: [
       ...named("missing"),
+      ...(policySignersSetAside === true ? [SIGNERS_SET_ASIDE] : []),
       ...open.map(binding => `${binding.id}: ${binding.because}`),
       "that the reward means what the README says",
       "how the environment behaves elsewhere than under validation",
