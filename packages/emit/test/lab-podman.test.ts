@@ -367,6 +367,21 @@ describe.skipIf(reason !== null)(
         await expect(withLink("mounts-up", mount, "../host")).rejects.toMatchObject(refused)
       })
 
+      it("a list of ignored files that is a link", async () => {
+        const context = contextWith("ignore-link", { Dockerfile: "FROM scratch\nCOPY Dockerfile /\n" })
+        symlinkSync(join(host, "secret"), join(context, ".containerignore"))
+        await expect(buildFrom(context)).rejects.toMatchObject(refused)
+      })
+
+      it("a base image whose name follows what the engine adds", async () => {
+        if (hasSafeMounts(buildahVersion())) return
+        const text = "ARG SOURCE_DATE_EPOCH=ratch\nFROM sc$SOURCE_DATE_EPOCH\nCOPY Dockerfile /\n"
+        await expect(buildWith("epoch-base", text)).rejects.toMatchObject({
+          code: "build-failed",
+          message: expect.stringContaining(`sc${defaultSourceDateEpoch}`),
+        })
+      })
+
       it("but copies such a link as a link", async () => {
         expect((await withLink("copies-link", "FROM scratch\nCOPY folder /folder\n")).diffIds).toHaveLength(1)
       })

@@ -4,7 +4,7 @@ import { join } from "node:path"
 import { EvidenceError, limits, parseStrictJson } from "@envidence/core"
 import { findLinkOut, readBoundedFile } from "@envidence/oci"
 import { baseReferences, mountProblem, usesMounts } from "./dockerfile.js"
-import type { BuildRequest } from "./engine.js"
+import { type BuildRequest, declaredArguments } from "./engine.js"
 
 /** What guarding a build needs of the engine. */
 export interface GuardedEngine {
@@ -33,6 +33,7 @@ export function hasSafeMounts(version: string): boolean {
  * @throws EvidenceError invalid-submission; build-failed where a base image is not to be had
  */
 export async function demandHarmlessBuild(request: BuildRequest, engine: GuardedEngine): Promise<void> {
+  await demandPlainIgnoreFiles(request)
   const dockerfile = await readDockerfile(request)
   const isMended = hasSafeMounts(engine.buildahVersion)
   const text = isMended ? dockerfile : [dockerfile, ...(await baseTriggers(dockerfile, request, engine))].join("\n")
@@ -46,6 +47,16 @@ async function readDockerfile({ contextDirectory, dockerfile }: BuildRequest): P
   const found = await lstat(path).catch(() => undefined)
   if (found?.isFile() !== true) throw new EvidenceError("invalid-submission", `${dockerfile} is not a regular file`)
   return Buffer.from(await readBoundedFile(path, limits.sourceTextBytes)).toString("utf8")
+}
+
+// The engine reads these itself, on this machine, and quotes in its messages what it does not understand.
+async function demandPlainIgnoreFiles({ contextDirectory, dockerfile }: BuildRequest): Promise<void> {
+  const names = [".containerignore", ".dockerignore"].flatMap(name => [name, `${dockerfile}${name}`])
+  for (const name of names) {
+    const found = await lstat(join(contextDirectory, name)).catch(() => undefined)
+    if (found !== undefined && !found.isFile())
+      throw new EvidenceError("invalid-submission", `${name} is not a regular file`, { hint: "Make it one." })
+  }
 }
 
 async function demandContainedLinks(contextDirectory: string): Promise<void> {
@@ -68,7 +79,7 @@ const refusal = (what: string, { buildahVersion }: GuardedEngine) =>
 
 /** ONBUILD instructions of the base images: they run as if the Dockerfile had them. */
 async function baseTriggers(text: string, request: BuildRequest, engine: GuardedEngine): Promise<string[]> {
-  const bases = baseReferences(text, request.buildArgs)
+  const bases = baseReferences(text, declaredArguments(request))
   if ("problem" in bases)
     throw new EvidenceError(
       "invalid-submission",

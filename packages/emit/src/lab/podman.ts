@@ -7,7 +7,15 @@ import { openOciLayout } from "@envidence/oci"
 import { buildFailure, missingImage } from "./build-failure.js"
 import { demandHarmlessBuild } from "./build-guard.js"
 import { startContainer } from "./container.js"
-import type { BuildRequest, BuildResult, Engine, EngineRuntime, RunningContainer, RunRequest } from "./engine.js"
+import {
+  type BuildRequest,
+  type BuildResult,
+  declaredArguments,
+  type Engine,
+  type EngineRuntime,
+  type RunningContainer,
+  type RunRequest,
+} from "./engine.js"
 import { type LabFolder, openFolder, removeFolder } from "./folder.js"
 import type { Log } from "./log.js"
 import { type ProcessOptions, type ProcessResult, runProcess, throwIfInterrupted } from "./process.js"
@@ -332,8 +340,8 @@ async function writeSingleLayout(directory: string, single: string): Promise<voi
   await writeFile(join(single, "index.json"), JSON.stringify({ schemaVersion: 2, manifests: [descriptor] }))
 }
 
-function buildFlags({ dockerfile, buildArgs, network, sourceDateEpoch }: BuildRequest): string[] {
-  const declared = { ...buildArgs, SOURCE_DATE_EPOCH: String(sourceDateEpoch) }
+function buildFlags(request: BuildRequest): string[] {
+  const { dockerfile, network, sourceDateEpoch } = request
   return [
     "--no-cache",
     "--layers",
@@ -341,6 +349,6 @@ function buildFlags({ dockerfile, buildArgs, network, sourceDateEpoch }: BuildRe
     `--timestamp=${sourceDateEpoch}`,
     `--network=${network}`,
     `--file=${dockerfile}`,
-    ...Object.entries(declared).map(([name, value]) => `--build-arg=${name}=${value}`),
+    ...Object.entries(declaredArguments(request)).map(([name, value]) => `--build-arg=${name}=${value}`),
   ]
 }
