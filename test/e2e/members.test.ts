@@ -226,6 +226,16 @@ describe("roles", () => {
     const unsigned = [{ path: ATTESTATION, bytes: Buffer.from("{}") }, ...state.members]
     expectRefusal(await check(unsigned), 4, "limit-exceeded")
   })
+  test("inventories of more entries than any image has, signed by nobody", async () => {
+    const most = 1 + limits.imageEntries / 5
+    const paths = Array.from({ length: 5 }, (_, i) => `image/layers/${i}.jsonl`)
+    const state = rewrite(fixture.state, {
+      members: Object.fromEntries(paths.map(path => [path, "\n".repeat(most)])),
+      roles: Object.fromEntries(paths.map(path => [path, "layer-inventory"])),
+    })
+    const unsigned = [{ path: ATTESTATION, bytes: Buffer.from("{}") }, ...state.members]
+    expectRefusal(await check(unsigned), 4, "limit-exceeded")
+  })
   test("what an observation of an unknown criterion says is not kept", async () => {
     const path = "observations/x.json"
     const members = { [path]: observation("x", "[1]") }

@@ -25,6 +25,8 @@ export const limits = {
   attestationTokens: 10_000,
   layers: 128,
   inventoryEntries: 200_000,
+  /** All layers together; an ordinary image has some ten thousand, one with CUDA some hundred thousand. */
+  imageEntries: 1_000_000,
   inventoryLineBytes: 131_072,
   /** openenv.yaml, Dockerfile, .dockerignore. */
   sourceTextBytes: 65_536,

@@ -1,3 +1,4 @@
+import { EvidenceError } from "../errors.js"
 import { limits } from "../limits.js"
 import type { DocumentName } from "../schema/validate.js"
 
@@ -54,6 +55,19 @@ const roleLimits: Readonly<Partial<Record<string, number>>> = {
   "layer-inventory": limits.inventoryBytes,
   observation: limits.observationBytes,
 } satisfies Partial<Record<RoleName, number>>
+
+const NEWLINE = 0x0a
+
+/** Counts what inventories hold before anything parses them. @throws EvidenceError limit-exceeded */
+export function checkEntries(members: Iterable<{ readonly role: string; readonly bytes: Uint8Array }>): void {
+  let entries = 0
+  for (const { role, bytes } of members) {
+    if (role !== ("layer-inventory" satisfies RoleName)) continue
+    for (let at = bytes.indexOf(NEWLINE); at >= 0; at = bytes.indexOf(NEWLINE, at + 1))
+      if (++entries > limits.imageEntries)
+        throw new EvidenceError("limit-exceeded", `the image has more than ${limits.imageEntries} entries`)
+  }
+}
 
 /** Bytes that a member of this role may have. */
 export const memberLimit = (role: string): number =>

@@ -12,7 +12,16 @@ import type {
 } from "../schema/documents.generated.js"
 import { parseDocument } from "../schema/validate.js"
 import { type ArchiveMember, unpackArchive } from "./archive.js"
-import { ATTESTATION, isKnownRole, MANIFEST, memberLimit, memberRoles, type RoleName, STATEMENT } from "./members.js"
+import {
+  ATTESTATION,
+  checkEntries,
+  isKnownRole,
+  MANIFEST,
+  memberLimit,
+  memberRoles,
+  type RoleName,
+  STATEMENT,
+} from "./members.js"
 import { type Observation, parseObservation } from "./observation.js"
 
 export interface BundleMember extends ArchiveMember {
@@ -62,6 +71,7 @@ export async function readBundle(packed: Uint8Array, compression: Compression): 
   checkCritical(manifest)
   const members = await matchMembers(manifest, rest)
   checkRoles(members)
+  checkEntries(members.values())
   const document = <Name extends keyof Documents>(name: Name, role: RoleName) => {
     const member = [...members.values()].find(candidate => candidate.role === role) as BundleMember
     return parseDocument(name, member.bytes, member.path)
