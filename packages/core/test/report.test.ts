@@ -1,4 +1,5 @@
 import {
+  buildCheckReport,
   buildReport,
   builtInPolicies,
   catalogue,
@@ -9,6 +10,7 @@ import {
   explanations,
   type Finding,
   type Report,
+  readDeclaration,
   renderReport,
   schemaViolation,
 } from "@envidence/core"
@@ -63,6 +65,14 @@ describe("a refusal", () => {
 test("no findings are no acceptance", async () => {
   expect(await buildReport(facts)).toMatchObject({ verdict: "rejected", exitCode: 3 })
   expect(await buildReport({ ...facts, findings: [] })).toMatchObject({ verdict: "rejected", exitCode: 3 })
+})
+
+test("a check of some criteria says what would observe the others", async () => {
+  const findings = catalogue.map(({ id }) => findingOf(id, "x", "pass"))
+  const check = async (seen: typeof findings) =>
+    renderReport(await buildCheckReport(seen, facts.policy, readDeclaration([]), ""), "text")
+  expect(await check(findings.slice(0, 4))).toMatch(/^Not checked +what only building twice/m)
+  expect(await check(findings)).not.toContain("Not checked")
 })
 
 describe("whatever a contributor writes", () => {
