@@ -1,6 +1,8 @@
 // `npm run demo`: a real OpenEnv environment from source to a signed bundle, the maintainer's report on it, and what
 // happens when one byte of it is changed. Signs with a throw-away Sigstore, so nothing leaves this machine.
-import { spawn } from "node:child_process"
+import { type ChildProcess, spawn } from "node:child_process"
+import { once } from "node:events"
+import { rmSync } from "node:fs"
 import { mkdir, readFile, rm, writeFile } from "node:fs/promises"
 import { join } from "node:path"
 import { startSigstore } from "../test/sigstore/start.ts"
@@ -14,23 +16,46 @@ const trustedRoot = join(out, "trusted_root.json")
 
 const say = (text: string) => console.log(`\n== ${text}`)
 
-/** Runs one of our commands as a user would, and returns its exit code. */
-function run(tool: "emit" | "verify", args: readonly string[]): Promise<number> {
-  const program = join(root, "packages", tool, "bin", `${tool}-evidence.js`)
-  console.log(`$ ${tool}-evidence ${args.map(arg => arg.replace(`${root}/`, "")).join(" ")}`)
-  return new Promise((resolve, reject) => {
-    const child = spawn(process.execPath, [program, ...args], { cwd: root, stdio: "inherit" })
-    const forward = (signal: NodeJS.Signals) => child.kill(signal)
-    process.once("SIGINT", forward)
-    process.once("SIGTERM", forward)
-    child.once("error", reject)
-    child.once("close", code => resolve(code ?? 1))
-  })
+let child: ChildProcess | undefined
+let interrupted = false
+
+function interrupt(signal: NodeJS.Signals): void {
+  if (interrupted) return
+  interrupted = true
+  if (child !== undefined) {
+    child.kill(signal)
+    return
+  }
+  rmSync(tokenFile, { force: true })
+  console.error("demo: interrupted")
+  process.exit(1)
 }
+
+/** Runs one of our commands as a user would, and returns its exit code. */
+async function run(tool: "emit" | "verify", args: readonly string[]): Promise<number> {
+  const program = join(root, "packages", tool, "bin", `${tool}-evidence.js`)
+  console.log(`$ ${commandLine(tool, args)}`)
+  // In a session of its own: a terminal would send Ctrl-C to it as well, and a second one keeps it from cleaning up.
+  const started = spawn(process.execPath, [program, ...args], { cwd: root, stdio: "inherit", detached: true })
+  child = started
+  try {
+    const [code] = (await once(started, "close")) as [number | null]
+    return code ?? 1
+  } finally {
+    child = undefined
+  }
+}
+
+const commandLine = (tool: "emit" | "verify", args: readonly string[]): string =>
+  [`${tool}-evidence`, ...args.map(arg => arg.replace(`${root}/`, ""))].map(quoteForShell).join(" ")
+
+const quoteForShell = (word: string): string =>
+  /^[\w@%+=:,./-]+$/.test(word) ? word : `'${word.replaceAll("'", "'\\''")}'`
 
 async function expectExit(expected: number, tool: "emit" | "verify", args: readonly string[]): Promise<void> {
   const code = await run(tool, args)
-  if (code !== expected) throw new Error(`${tool}-evidence ended with ${code}, not ${expected}`)
+  if (interrupted) throw new Error("interrupted")
+  if (code !== expected) throw new Error(`stopped: ${tool}-evidence ended with ${code}, not ${expected}`)
 }
 
 async function makeBundle(): Promise<{ identity: string; issuer: string }> {
@@ -79,31 +104,40 @@ async function alteredCopy(): Promise<string> {
   return path
 }
 
-say("What this machine needs")
-ensurePrerequisites()
-await ensureBaseImage({ log: console.log, cacheDir: defaultCacheDir() })
-await mkdir(out, { recursive: true })
-const { identity, issuer } = await makeBundle()
-const args = [
-  ...["--certificate-identity", identity, "--certificate-oidc-issuer", issuer],
-  ...["--image-digest", await imageDigest(), "--policy", "demo"],
-]
-await writeFile(join(out, "signer.json"), `${JSON.stringify({ identity, issuer, args }, null, 2)}\n`)
+async function demonstrate(): Promise<void> {
+  say("What this machine needs")
+  if (ensurePrerequisites()) console.log("all there")
+  await ensureBaseImage({ log: console.log, cacheDir: defaultCacheDir() })
+  await mkdir(out, { recursive: true })
+  const { identity, issuer } = await makeBundle()
+  const args = [
+    ...["--certificate-identity", identity, "--certificate-oidc-issuer", issuer],
+    ...["--image-digest", await imageDigest(), "--policy", "demo"],
+  ]
+  await writeFile(join(out, "signer.json"), `${JSON.stringify({ identity, issuer, args }, null, 2)}\n`)
 
-say("The maintainer: verify, without network and without that machine")
-const offline = ["--offline", "--trusted-root", trustedRoot]
-const reports = [
-  "--report",
-  "text",
-  "--report",
-  `json=${join(out, "report.json")}`,
-  "--report",
-  `markdown=${join(out, "report.md")}`,
-]
-await expectExit(0, "verify", [bundle, ...args, ...offline, ...reports])
+  say("The maintainer: verify, without network and without that machine")
+  const offline = ["--offline", "--trusted-root", trustedRoot]
+  const reports = ["text", `json=${join(out, "report.json")}`, `markdown=${join(out, "report.md")}`]
+  await expectExit(0, "verify", [bundle, ...args, ...offline, ...reports.flatMap(report => ["--report", report])])
 
-say("The same bundle with one byte changed")
-const altered = await alteredCopy()
-await expectExit(4, "verify", [altered, ...args, ...offline])
-await rm(altered)
-say("Done: demo-out/ holds the bundle, its trusted root, the image and the reports")
+  say("The same bundle with one byte changed")
+  const altered = await alteredCopy()
+  try {
+    await expectExit(4, "verify", [altered, ...args, ...offline])
+  } finally {
+    await rm(altered, { force: true })
+  }
+  console.log("(the altered copy is deleted)")
+
+  say("Done: demo-out/ holds the bundle, its trusted root, the image and the reports")
+  console.log(`Try next:\n  npx ${commandLine("verify", [bundle, ...args, ...offline])}`)
+}
+
+for (const signal of ["SIGINT", "SIGTERM", "SIGHUP"] as const) process.on(signal, interrupt)
+try {
+  await demonstrate()
+} catch (error) {
+  console.error(`demo: ${interrupted ? "interrupted" : error instanceof Error ? error.message.split("\n")[0] : error}`)
+  process.exitCode = 1
+}

@@ -53,17 +53,19 @@ const prerequisites: readonly Prerequisite[] = [
 
 /**
  * Makes sure that the machine has what the demo needs. As root on Debian or Ubuntu it installs what is missing by apt,
- * after one line that says what and why. Elsewhere it prints what to install and exits with 1.
+ * after one line that says what and why. Elsewhere it prints what to install and exits with 1. Returns whether all was
+ * there already.
  */
-export function ensurePrerequisites(): void {
+export function ensurePrerequisites(): boolean {
   const missing = prerequisites.filter(({ present }) => !present())
-  if (missing.length === 0) return
+  if (missing.length === 0) return true
   if (!mayInstall()) stop(missing, "Missing on this machine:")
   const reasons = missing.map(({ debianPackage, why }) => `${debianPackage} (${why})`).join(", ")
   console.error(`Installing by apt-get, as root: ${reasons}. About half a minute.`)
   install(missing.map(({ debianPackage }) => debianPackage))
   const stillMissing = missing.filter(({ present }) => !present())
   if (stillMissing.length > 0) stop(stillMissing, "apt-get did not bring:")
+  return false
 }
 
 /** The absolute path of a program, searched in PATH and then where Debian keeps root's programs. */

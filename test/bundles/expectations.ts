@@ -1,5 +1,5 @@
 // What holds for every report, whatever was decided.
-import { type Report, renderReport, schemaViolation } from "@envidence/core"
+import { columnsOf, type Report, renderReport, schemaViolation } from "@envidence/core"
 import { expect } from "vitest"
 import type { VerifyRun } from "./verifying.ts"
 
@@ -43,7 +43,7 @@ export function expectSafeText(text: string): void {
 }
 
 export function expectNarrow(text: string): void {
-  expect(text.split("\n").filter(line => line.length > 80)).toEqual([])
+  expect(text.split("\n").filter(line => columnsOf(line) > 80)).toEqual([])
 }
 
 /** No markup of a contributor's, neither as written nor to the filters that make links after references are decoded. */

@@ -88,6 +88,7 @@ export async function buildState(options: StateOptions = {}): Promise<BuiltState
   const observed = await observeAll(evidence, options, challenge)
   const context = {
     imageDigest: read.image.manifestDigest,
+    configDigest: read.image.configDigest,
     sbomDigest: read.sbom.digest,
     builtFromSubmission: options.builtFromSubmission ?? true,
     seeds: await deriveSeeds(challenge),
@@ -176,7 +177,7 @@ async function observeAll(evidence: StaticEvidence, options: StateOptions, chall
   const measured: Readonly<Record<string, unknown>> = {
     "reproducible-build": reproducibleBuild(evidence),
     "layer-change-isolation": layerChangeIsolation(evidence),
-    "seeded-determinism": seededDeterminism(await deriveSeeds(challenge, 4)),
+    "seeded-determinism": seededDeterminism(await deriveSeeds(challenge, 4), evidence),
   }
   for (const { id, revision, inspect } of criteria.values()) {
     const because = options.notObserved?.[id]
@@ -235,24 +236,32 @@ function layerChangeIsolation({ image }: StaticEvidence) {
   }
 }
 
-function seededDeterminism(seeds: readonly number[]) {
+function seededDeterminism(seeds: readonly number[], { declaration }: StaticEvidence) {
   const places = [
     { container: 0, session: 0, reset: 0 },
     { container: 0, session: 0, reset: 1 },
     { container: 0, session: 1, reset: 0 },
     { container: 1, session: 0, reset: 0 },
   ]
-  const runs = seeds.flatMap(seed =>
-    places.map(place => ({
+  const runs = seeds.flatMap((seed, i) =>
+    places.map(({ container, session, reset }) => ({
       seed,
-      ...place,
+      container,
+      // A session is of one seed.
+      session: session + i * 2,
+      reset,
       steps: 4,
       done: true,
       first: sha256(`first ${seed}`),
       trace: sha256(`${seed}`),
     })),
   )
-  const facts = { protocol: "openenv-ws", actionSource: "schema", declaredNondeterministic: false, runs }
+  const facts = {
+    protocol: "openenv-ws",
+    actionSource: "schema",
+    declaredNondeterministic: declaration.declaresNondeterminism,
+    runs,
+  }
   return { ...facts, differences: [], volatile: [], problems: [], transcript: null }
 }
 

@@ -1,6 +1,6 @@
 // The worked example of CONTRIBUTING.md, run as it stands.
 import { spawn, spawnSync } from "node:child_process"
-import { delimiter, join } from "node:path"
+import { delimiter } from "node:path"
 import { expect, test } from "vitest"
 import { readDocument, root } from "./markdown.js"
 
@@ -29,7 +29,9 @@ test.skipIf(!isReady)(
 )
 
 function runScript(script: string): Promise<{ code: number | null; output: string }> {
-  const env = { ...process.env, PATH: [join(root, "node_modules", ".bin"), process.env.PATH].join(delimiter) }
+  // As a newcomer's shell has it: npm puts the repository's own Node in front of these folders only for its scripts.
+  const folders = (process.env.PATH ?? "").split(delimiter).filter(folder => !folder.includes("node_modules"))
+  const env = { ...process.env, PATH: folders.join(delimiter) }
   // Not at once with spawnSync: it would keep this worker from answering for a minute.
   const child = spawn("bash", ["-euo", "pipefail", "-c", script], { cwd: root, env, stdio: ["ignore", "pipe", "pipe"] })
   let output = ""

@@ -130,11 +130,7 @@ describe("gzip", () => {
     ["a cut in the data", () => Buffer.concat([fixture.bundle.subarray(0, -108), fixture.bundle.subarray(-8)])],
     ["its first bytes alone", () => fixture.bundle.subarray(0, 12)],
     ["a bomb that gives its size", () => rawGzip(Buffer.alloc(300_000_000), { level: 1 }), "limit-exceeded"],
-    [
-      "a bomb that lies about its size",
-      () => rawGzip(Buffer.alloc(300_000_000), { level: 1, size: 1024 }),
-      "limit-exceeded",
-    ],
+    ["a bomb that lies about its size", () => rawGzip(Buffer.alloc(300_000_000), { level: 1, size: 1024 })],
   ]
   test.each(cases)("%s", async (_, make, code = "malformed-archive") => {
     expectRefusal(await check(make()), 4, code)

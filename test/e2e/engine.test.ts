@@ -183,6 +183,9 @@ describe.skipIf(missing.length > 0)(`emit-evidence on podman${reason}`, () => {
     expect(exitCode).toBe(2)
     expect(stderr).toContain("[signing-not-chosen]")
     for (const way of ["--identity-token", "--key", "--no-sign"]) expect(stderr).toContain(way)
+    // Said before the work, and with what the preview gives.
+    expect(stderr.slice(0, stderr.indexOf("{"))).toContain("nobody said how to sign: the bundle will be unsigned")
+    expect(stderr).toContain("in its preview every required criterion passes")
     expect(steps.filter(step => /^(building|observing)/.test(step))).toEqual([])
     const [one, two] = await Promise.all([membersOf(first), membersOf(output("resumed.unsigned.tar.gz"))])
     for (const path of one.keys())
@@ -227,6 +230,7 @@ describe.skipIf(missing.length > 0)(`emit-evidence on podman${reason}`, () => {
     child.kill("SIGINT")
     const { exitCode, stderr } = await ended
     expect([exitCode, stderr]).toEqual([1, expect.stringContaining("[interrupted]")])
+    expect(stderr).toContain('"step":"building the image","state":"interrupted"')
     expect(readdirSync(folder).filter(name => name.startsWith("never") || name.startsWith(".envidence"))).toEqual([])
     await expectNothingLeft()
   }, 60_000)

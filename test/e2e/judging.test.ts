@@ -6,7 +6,7 @@ import { newFixture } from "../bundles/fixture.ts"
 import { honestLabels, honestLayers, sha256 } from "../bundles/image.ts"
 import { rewriteObservation } from "../bundles/rewrite.ts"
 import { signState } from "../bundles/signing.ts"
-import { buildState, removeFolders, type StateOptions } from "../bundles/state.ts"
+import { buildState, type LooseFacts, removeFolders, type StateOptions } from "../bundles/state.ts"
 import { honestFiles } from "../bundles/submission.ts"
 import { verify, writeTemporary } from "../bundles/verifying.ts"
 
@@ -39,9 +39,62 @@ const withRun = (change: (run: Record<string, unknown>) => unknown) => ({
   },
 })
 
+const withRuns = (change: (run: Record<string, unknown>, i: number) => unknown) => ({
+  observe: {
+    "seeded-determinism": (facts: { runs: Record<string, unknown>[] }) => ({ ...facts, runs: facts.runs.map(change) }),
+  },
+})
+
+describe("an observation that contradicts itself fails", () => {
+  const determinism = (change: (facts: LooseFacts) => unknown): StateOptions => ({
+    observe: { "seeded-determinism": facts => ({ ...facts, ...(change(facts) as object) }) },
+  })
+  const build = (change: (facts: LooseFacts) => unknown): StateOptions => ({
+    observe: { "reproducible-build": facts => ({ ...facts, ...(change(facts) as object) }) },
+  })
+  const difference = (seed: number, runs: [number, number]) => ({
+    differences: [{ seed, runs, frame: 1, pointer: "/data/reward", first: "1", second: "2" }],
+  })
+  const inLayer = { layer: 0, path: "a", cause: "content", first: "1", second: "2", instruction: null }
+  const other = `sha256:${"0".repeat(64)}`
+  const second = (change: object) => build(({ builds }) => ({ builds: [builds[0], { ...builds[1], ...change }] }))
+  test.each<[string, string, StateOptions]>([
+    ["seeded-determinism", "steps of equal traces", withRuns((run, i) => ({ ...run, steps: i + 1 }))],
+    ["seeded-determinism", "ends of equal traces", withRuns((run, i) => ({ ...run, done: i % 2 === 0 }))],
+    ["seeded-determinism", "first observations of equal traces", withRun(run => ({ ...run, first: "0".repeat(64) }))],
+    ["seeded-determinism", "one trace for all seeds", withRuns(run => ({ ...run, trace: "0".repeat(64) }))],
+    ["seeded-determinism", "an episode twice", determinism(({ runs }) => ({ runs: [...runs, runs[0]] }))],
+    ["seeded-determinism", "a difference of equals", determinism(({ runs }) => difference(runs[0].seed, [0, 1]))],
+    ["seeded-determinism", "a difference between seeds", determinism(({ runs }) => difference(runs[0].seed, [0, 4]))],
+    ["seeded-determinism", "a difference of none", determinism(({ runs }) => difference(runs[0].seed, [0, 999]))],
+    ["seeded-determinism", "a reward left out", determinism(() => ({ volatile: ["/data/reward"] }))],
+    ["reproducible-build", "differences of equals", build(() => ({ differences: [inLayer] }))],
+    ["reproducible-build", "more differences of equals", build(() => ({ omitted: 5 }))],
+    ["reproducible-build", "two configs of one manifest", second({ configDigest: other })],
+    ["reproducible-build", "other layers of one manifest", second({ diffIds: [other] })],
+    [
+      "reproducible-build",
+      "another config than the image's",
+      build(({ builds }) => ({ builds: builds.map((one: object) => ({ ...one, configDigest: other })) })),
+    ],
+  ])("%s: %s", async (id, _, options) => {
+    const found = finding(await judge(options), id)
+    expect(found).toMatchObject({
+      outcome: "fail",
+      because: expect.stringMatching(/^the observation contradicts itself: /),
+    })
+  })
+})
+
 describe("one criterion fails, and no other", () => {
   const cases: readonly [string, string, StateOptions, RegExp][] = [
     ["oci-labels", "a label is missing", { labels: without("org.opencontainers.image.source") }, /image\.source/],
+    [
+      "oci-labels",
+      "a label has nothing that is seen",
+      { labels: { ...honestLabels, "org.opencontainers.image.source": "\u3164\u200b" } },
+      /source/,
+    ],
     [
       "oci-labels",
       "a label is blank",
@@ -65,7 +118,6 @@ describe("one criterion fails, and no other", () => {
       /line 8/,
     ],
     ["resource-declarations", "text for a number", yaml(text => text.replace("cpu: 1", "cpu: many")), /not a number/],
-    ["resource-declarations", "broken YAML", yaml(() => "name: [\n"), /not YAML/],
     ["signature-and-sbom", "no packages", { layers: honestLayers.slice(1) }, /0 components/],
     ["signature-and-sbom", "a database that cannot be read", layered({ "var/lib/rpm/rpmdb.sqlite": "x" }), /rpmdb/],
     [
@@ -158,13 +210,17 @@ describe("one criterion is unmeasured", () => {
     expect(found).toMatchObject({ outcome: "unmeasured", assurance: "missing" })
   })
   test("no fresh container", async () => {
-    const found = finding(await judge(withRun(run => ({ ...run, container: 0, session: 2 }))), "seeded-determinism")
+    const found = finding(await judge(withRun(run => ({ ...run, container: 0, session: 99 }))), "seeded-determinism")
     expect([found?.outcome, found?.because]).toEqual(["unmeasured", expect.stringContaining("a fresh container")])
   })
   test("no episode had a step", async () => {
-    expect(finding(await judge(withRun(run => ({ ...run, steps: 0 }))), "seeded-determinism")?.outcome).toBe(
+    expect(finding(await judge(withRuns(run => ({ ...run, steps: 0 }))), "seeded-determinism")?.outcome).toBe(
       "unmeasured",
     )
+  })
+  test("episodes that broke off", async () => {
+    const found = finding(await judge(withRuns(run => ({ ...run, steps: 1, done: false }))), "seeded-determinism")
+    expect([found?.outcome, found?.because]).toEqual(["unmeasured", expect.stringContaining("after 1 step")])
   })
   test.each(["oci-labels", "seeded-determinism"])("%s, observed by a newer version", async id => {
     const newer = rewriteObservation(state, id, observation => {
@@ -179,6 +235,49 @@ describe("one criterion is unmeasured", () => {
     const report = expectVerdict(await verify(bundle, [...args.slice(0, -1), "default"]), 3)
     expect(finding(report, "periodic-learnability")).toMatchObject({ required: true, outcome: "unmeasured" })
     expect(finding(report, "gpu-workload")).toMatchObject({ required: false })
+  })
+})
+
+describe("a declaration that two parsers could read differently fails what rests on it", () => {
+  const cases: readonly [string, (text: string) => string, RegExp][] = [
+    ["broken YAML", () => "name: [\n", /not valid YAML/],
+    ["a key given twice", text => text.replace("gpus: 0", "gpus: 0\n    gpus: 1"), /gives a key twice/],
+    ["an alias", text => text.replace("cpu: 1", "cpu: &one 1").replace("gpus: 0", "gpus: *one"), /uses a YAML alias/],
+    [
+      "an alias for a key",
+      text => text.replace("name: tiny", "name: &g gpus").replace("gpus: 0", "*g : 8"),
+      /no plain text/,
+    ],
+    ["a merge key", text => text.replace("gpus: 0", "<<: {gpus: 8}"), /merge key/],
+    ["a key that is no text", text => `${text}? [a, b]\n: 1\n`, /no plain text/],
+  ]
+  test.each(cases)("%s", async (_, change, because) => {
+    const report = await judge(yaml(change))
+    expect(finding(report, "resource-declarations")?.because).toMatch(because)
+    expect(finding(report, "seeded-determinism")).toMatchObject({ outcome: "fail" })
+  })
+  test.each(["010", "0x8", "1e3", "1_0", "1:30", ".inf", "-1", '"1"', "*", "1e-300"])(
+    "cpu: %s is no number",
+    async value => {
+      const report = await judge(yaml(text => text.replace("cpu: 1", `cpu: ${value}`)))
+      expect(finding(report, "resource-declarations")).toMatchObject({ outcome: "fail" })
+    },
+  )
+  test.each(["0.5", "1_0", "1:30", "yes", '"0"', "[]", "1e-9"])(
+    "variance_tolerance: %s declares nondeterminism",
+    async value => {
+      const declared = yaml(text =>
+        text.replace("validation:", `validation:\n  reward: {variance_tolerance: ${value}}`),
+      )
+      const report = await judge(declared)
+      expect(finding(report, "seeded-determinism")?.because).toContain("nondeterministic")
+    },
+  )
+  test("variance_tolerance: 0 does not", async () => {
+    const declared = yaml(text => text.replace("validation:", "validation:\n  reward: {variance_tolerance: 0}"))
+    const state = await buildState(declared)
+    const told = ["--key", keyFile, "--image-digest", state.imageDigest, "--policy", "demo"]
+    expectVerdict(await verify(await signState(state, key), told), 0)
   })
 })
 

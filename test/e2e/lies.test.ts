@@ -7,6 +7,7 @@ import { honestLayers, sha256 } from "../bundles/image.ts"
 import { bytesOf, changedJson, type LooseJson, rewrite, rewriteObservation, text } from "../bundles/rewrite.ts"
 import { signState } from "../bundles/signing.ts"
 import { buildState, removeFolders } from "../bundles/state.ts"
+import { honestFiles } from "../bundles/submission.ts"
 import { verify } from "../bundles/verifying.ts"
 
 const fixture = await newFixture()
@@ -32,7 +33,9 @@ describe("previews", () => {
   })
   test("a failure shown as a pass", async () => {
     const failing = await buildState({
-      observe: { "seeded-determinism": facts => ({ ...facts, declaredNondeterministic: true }) },
+      observe: {
+        "seeded-determinism": facts => ({ ...facts, problems: [{ code: "not-ready", because: "no answer" }] }),
+      },
     })
     const flip = (predicate: LooseJson) => (row(predicate, "seeded-determinism").preview = "pass")
     expectRefusal(await check(rewrite(failing, { predicate: flip })), 6, "preview-disagrees")
@@ -61,6 +64,16 @@ describe("observations", () => {
     const changed = rewriteObservation(state, id, ({ facts }) => lie(facts))
     const report = expectRefusal(await check(changed), 6, "observation-disagrees")
     expect(report.error?.message).toContain(id)
+  })
+  test("one that denies the nondeterminism which openenv.yaml declares", async () => {
+    const yaml = honestFiles["openenv.yaml"]?.replace("validation:", "validation:\n  reward: {variance_tolerance: 0.5}")
+    const declared = await buildState({ files: { ...honestFiles, "openenv.yaml": yaml ?? "" } })
+    const changed = rewriteObservation(declared, "seeded-determinism", ({ facts }) => {
+      facts.declaredNondeterministic = false
+    })
+    const told = fixture.args.map(arg => (arg.startsWith("sha256:") ? declared.imageDigest : arg))
+    const report = expectRefusal(await verify(await signState(changed, fixture.key), told), 6, "observation-disagrees")
+    expect(report.error?.message).toContain("seeded-determinism")
   })
   test("one that the predicate does not name", async () => {
     const unname = (predicate: LooseJson) => (row(predicate, "oci-labels").observation = null)
@@ -165,6 +178,14 @@ describe("the submission", () => {
   })
   test("a text of no file", async () => {
     const changed = submission(({ texts }) => texts.push({ path: "envidence.yaml", text: "" }))
+    expectRefusal(await check(changed), 6, "inconsistent-bundle")
+  })
+  test.each([null, "server/Dockerfile", "app/server.py"])("with the Dockerfile %s", async dockerfile => {
+    const changed = submission(document => (document.dockerfile = dockerfile))
+    expectRefusal(await check(changed), 6, "inconsistent-bundle")
+  })
+  test("without the Dockerfile's text", async () => {
+    const changed = submission(document => (document.texts = document.texts.slice(0, 1)))
     expectRefusal(await check(changed), 6, "inconsistent-bundle")
   })
   test("a list with another digest", async () => {

@@ -1,5 +1,13 @@
 // Members and documents that are not the ones that were signed, or not in order: exit code 4.
-import { type ArchiveMember, packArchive, packUnsigned, type UnsignedState, unpackArchive } from "@envidence/core"
+import {
+  type ArchiveMember,
+  limits,
+  packArchive,
+  packUnsigned,
+  readBundle,
+  type UnsignedState,
+  unpackArchive,
+} from "@envidence/core"
 import { nodeCompression } from "@envidence/oci"
 import { afterAll, describe, expect, test } from "vitest"
 import { expectRefusal, expectVerdict } from "../bundles/expectations.ts"
@@ -204,6 +212,37 @@ describe("roles", () => {
       expectRefusal(await sign({ manifest: disown }), 4, "missing-member")
     },
   )
+  const observation = (name: string, facts: string) => `{"criterion":"${name}","revision":1,"facts":{"a":${facts}}}`
+  test.each<[what: string, count: number, facts: string]>([
+    ["one observation of more values than any has", 1, `[${"{},".repeat(limits.observationTokens)}0]`],
+    ["one larger than any is", 1, JSON.stringify("x".repeat(limits.observationBytes))],
+    ["many that are large together", 5, JSON.stringify("x".repeat(limits.observationBytes - 100))],
+  ])("%s, signed by nobody", async (_, count, facts) => {
+    const paths = Array.from({ length: count }, (_, i) => `observations/x${i}.json`)
+    const state = rewrite(fixture.state, {
+      members: Object.fromEntries(paths.map((path, i) => [path, observation(`x${i}`, facts)])),
+      roles: Object.fromEntries(paths.map(path => [path, "observation"])),
+    })
+    const unsigned = [{ path: ATTESTATION, bytes: Buffer.from("{}") }, ...state.members]
+    expectRefusal(await check(unsigned), 4, "limit-exceeded")
+  })
+  test("inventories of more entries than any image has, signed by nobody", async () => {
+    const most = 1 + limits.imageEntries / 5
+    const paths = Array.from({ length: 5 }, (_, i) => `image/layers/${i}.jsonl`)
+    const state = rewrite(fixture.state, {
+      members: Object.fromEntries(paths.map(path => [path, "\n".repeat(most)])),
+      roles: Object.fromEntries(paths.map(path => [path, "layer-inventory"])),
+    })
+    const unsigned = [{ path: ATTESTATION, bytes: Buffer.from("{}") }, ...state.members]
+    expectRefusal(await check(unsigned), 4, "limit-exceeded")
+  })
+  test("what an observation of an unknown criterion says is not kept", async () => {
+    const path = "observations/x.json"
+    const members = { [path]: observation("x", "[1]") }
+    const state = rewrite(fixture.state, { members, roles: { [path]: "observation" } })
+    const bundle = await readBundle(await packUnsigned(state, nodeCompression), nodeCompression)
+    expect(bundle.observations.get("x")).toEqual({ criterion: "x", revision: 1, facts: {} })
+  })
   test("observations cannot stand under another criterion's name", async () => {
     const labels = bytesOf(members, "observations/oci-labels.json")
     const path = "observations/runtime-drift.json"

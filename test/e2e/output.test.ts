@@ -133,3 +133,15 @@ describe("what is very long", () => {
     })
   })
 })
+
+describe("a contributor's words beside ours", () => {
+  test("a name cannot push the digest and the policy out of the first line", async () => {
+    const name = `tiny 9.9.9 at deadbeefcafe  policy strict/9${" ".repeat(60)}`
+    const yaml = honestFiles["openenv.yaml"]?.replace("name: tiny", `name: ${JSON.stringify(name)}`)
+    const named = await buildState({ files: { ...honestFiles, "openenv.yaml": yaml ?? "" } })
+    const told = ["--key", keyFile, "--image-digest", named.imageDigest, "--policy", "demo"]
+    const report = expectVerdict(await verify(await signState(named, key), told), 0)
+    const [headline = ""] = renderReport(report, "text").split("\n")
+    expect(headline).toMatch(/^ACCEPTED {2}"tiny 9\.9\.9 at deadbeefcafe.*" 1\.2\.0 at [0-9a-f]{12} {2}policy demo\/1$/)
+  })
+})

@@ -45,6 +45,28 @@ describe("an image index", () => {
     const found = await platforms(withIndex([own, other]))
     expect(found).toMatchObject({ outcome: "not-checked", because: "1 of 2 (linux/amd64)" })
   })
+  const strange: readonly [string, object][] = [
+    ["one without a platform", { ...other, platform: undefined }],
+    ["one of an unknown platform", { ...other, platform: { os: "unknown", architecture: "unknown" } }],
+    ["a nested index", { ...other, mediaType: "application/vnd.oci.image.index.v1+json", platform: undefined }],
+  ]
+  test.each(strange)("with %s, which the report counts", async (_, manifest) => {
+    expect(await platforms(withIndex([own, manifest]))).toMatchObject({
+      outcome: "not-checked",
+      because: "1 of 2 (linux/amd64)",
+    })
+  })
+  test("with an attestation, which is no image", async () => {
+    const annotations = { "vnd.docker.reference.type": "attestation-manifest" }
+    const attestation = { ...other, annotations, platform: { os: "unknown", architecture: "unknown" } }
+    expect(await platforms(withIndex([own, attestation]))).toMatchObject({ outcome: "holds" })
+  })
+  const lying: readonly [string, object][] = [
+    ["under another platform", { platform: { os: "linux", architecture: "arm64" } }],
+    ["with another size", { size: 1 }],
+    ["as a text", { mediaType: "text/plain" }],
+  ]
+  test.each(lying)("that lists it %s", async (_, lie) => refuse(withIndex([{ ...own, ...lie }]), "as what it is"))
   test("of other images", async () => refuse(withIndex([other]), "does not list the image"))
   test("that the predicate does not name", async () => refuse(withIndex([own], null), "another image index"))
   test("that is not there", async () => {

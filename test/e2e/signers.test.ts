@@ -1,4 +1,5 @@
 // Whose signature counts: the verifier or its policy says it. Exit code 5 for anybody else's.
+import { renderReport } from "@envidence/core"
 import { publicKeyFingerprint } from "@envidence/trust"
 import { afterAll, beforeAll, describe, expect, test } from "vitest"
 import { expectNoReport, expectRefusal, expectVerdict } from "../bundles/expectations.ts"
@@ -32,6 +33,7 @@ afterAll(async () => {
 })
 
 const check = (bundle: Uint8Array, ...args: string[]) => verify(bundle, [...subject, ...args])
+const SET_ASIDE = "the policy's own signers were set aside by the command line"
 const named = (identity: string, issuer: string) => [
   ...["--certificate-identity", identity, "--certificate-oidc-issuer", issuer],
   ...keyless.offline,
@@ -147,7 +149,30 @@ describe("signers of the policy", () => {
   test("a key, whose PEM is given beside it", async () => {
     const policy = policyOf({ keySha256: keySha256() })
     expectVerdict(await under(byKey.bundle, policy, "--key", byKey.keyFile), 0)
-    expectRefusal(await under(byAlice, policy, ...keyless.offline), 5, "untrusted-signer")
+    expectRefusal(await under(byAlice, policy, "--key", byKey.keyFile), 5, "untrusted-signer")
+  })
+  test("keys alone, and no PEM to verify with", async () => {
+    const run = await under(byKey.bundle, policyOf({ keySha256: keySha256() }))
+    expectNoReport(run, 2, "usage")
+    expect(run.stderr).toMatch(new RegExp(`--key.*sha256:${keySha256()}`))
+  })
+  test("a key and an identity, and no PEM to verify with", async () => {
+    const policy = policyOf({ keySha256: keySha256() }, { identity: alice.email, issuer: ISSUER })
+    expectVerdict(await under(byAlice, policy, ...keyless.offline), 0)
+    const report = expectRefusal(await under(byKey.bundle, policy, ...keyless.offline), 5, "untrusted-key")
+    expect(report.error?.message).toMatch(/its PEM is not given/)
+  })
+  test("set aside by the command line, which the report says", async () => {
+    const policy = policyOf({ identity: "x@example.com", issuer: ISSUER })
+    const set = expectVerdict(await under(byKey.bundle, policy, "--key", byKey.keyFile), 0)
+    expect(set.honesty.notChecked).toContain(SET_ASIDE)
+    expect(renderReport(set, "text")).toMatch(/^Set aside /m)
+    const kept = policyOf({ identity: alice.email, issuer: ISSUER })
+    const { honesty } = expectVerdict(await under(byAlice, kept, ...keyless.offline), 0)
+    expect(honesty.notChecked).not.toContain(SET_ASIDE)
+    const named = policyOf({ keySha256: keySha256() })
+    const same = expectVerdict(await under(byKey.bundle, named, "--key", byKey.keyFile), 0)
+    expect(same.honesty.notChecked).not.toContain(SET_ASIDE)
   })
   test("and anybody contradict each other", async () => {
     const policy = policyOf({ identity: alice.email, issuer: ISSUER })

@@ -5,10 +5,12 @@ import { afterAll, describe, expect, test } from "vitest"
 import { expectNoReport, expectRefusal, expectVerdict } from "../bundles/expectations.ts"
 import { newFixture } from "../bundles/fixture.ts"
 import { bytesOf, text } from "../bundles/rewrite.ts"
+import { signState } from "../bundles/signing.ts"
 import { buildState, newFolder, removeFolders } from "../bundles/state.ts"
+import { honestFiles } from "../bundles/submission.ts"
 import { verify } from "../bundles/verifying.ts"
 
-const { state, bundle, keyFile } = await newFixture()
+const { state, bundle, key, keyFile } = await newFixture()
 const other = await buildState({ labels: {}, files: { Dockerfile: "FROM scratch\n" } })
 afterAll(removeFolders)
 
@@ -76,6 +78,17 @@ describe("another", () => {
     cpSync(state.submissionDirectory, clone, { recursive: true })
     writeFileSync(join(clone, "app", "server.py"), "print('hello')\n\n")
     expectRefusal(await check("--submission", clone), 6, "subject-mismatch")
+  })
+  test("a checkout with another Dockerfile, which .dockerignore would leave out", async () => {
+    const files = { ...honestFiles, ".dockerignore": "Dockerfile\n" }
+    const ignoring = await buildState({ files })
+    const clone = join(newFolder(), "clone")
+    cpSync(ignoring.submissionDirectory, clone, { recursive: true })
+    writeFileSync(join(clone, "Dockerfile"), "FROM evil\n")
+    const told = ["--key", keyFile, "--policy", "demo", "--submission"]
+    const signed = await signState(ignoring, key)
+    expectVerdict(await verify(signed, [...told, ignoring.submissionDirectory]), 0)
+    expectRefusal(await verify(signed, [...told, clone]), 6, "subject-mismatch")
   })
   test("a checkout without a Dockerfile", async () => {
     const folder = newFolder()

@@ -171,6 +171,11 @@ describe("what is printed", () => {
       expectSafeText(stdout)
     }
   })
+  test("inspect names the file that is no bundle, first", async () => {
+    const notes = writeTemporary("notes.txt", "no bundle")
+    const { stderr, exitCode } = await run("inspect", notes)
+    expect([exitCode, stderr]).toEqual([4, expect.stringContaining(`verify-evidence: ${notes}: `)])
+  })
   test("policy explains itself in sentences", async () => {
     const { stdout, exitCode } = await run("policy", "demo")
     expect(exitCode).toBe(0)

@@ -7,7 +7,7 @@ import { encodeUtf8 } from "./encoding.js"
 import { deriveSeeds } from "./environment/seeds.js"
 import { EvidenceError } from "./errors.js"
 import { parseInventory } from "./image/inventory.js"
-import { buildImageView, parseImageIndex } from "./image/manifest.js"
+import { buildImageView, type Descriptor, manifestMediaTypes, parseImageIndex } from "./image/manifest.js"
 import type { ImageView, InventoryEntry } from "./image/view.js"
 import { canonicalJson, canonicalJsonBytes } from "./json.js"
 import { judgeCriterion, type NotObserved, type Observations } from "./judge.js"
@@ -15,6 +15,7 @@ import { policyDigest, requirementOf, thresholdViolation } from "./policy.js"
 import type { ReportDocument } from "./schema/documents.generated.js"
 import { declarationFiles, readDeclaration } from "./submission/declaration.js"
 import { submissionDigest } from "./submission/digest.js"
+import { chooseDockerfile } from "./submission/dockerfile.js"
 
 export type Binding = ReportDocument["bindings"][number]
 
@@ -31,6 +32,8 @@ export interface OwnReading {
   /** The inventory of each layer, from bytes that hash to the image's digest. */
   readonly layers?: readonly (readonly InventoryEntry[])[]
   readonly sbom?: Uint8Array
+  /** The index that the image was chosen from, where there was one. */
+  readonly index?: Uint8Array
 }
 
 declare const bound: unique symbol
@@ -118,7 +121,7 @@ export async function bind(
     () => recomputePreviews(authenticated, evidence, observations, context),
     () => "each preview was judged again under the contributor's policy and agrees",
   )
-  bindings.push(imageFromSource(authenticated), judgedPlatforms(authenticated))
+  bindings.push(imageFromSource(authenticated), judgedPlatforms(authenticated, own))
   const result: Omit<BoundEvidence, typeof bound> = {
     ...evidence,
     ...observations,
@@ -147,6 +150,7 @@ const describeImage = (layers: number, own: OwnReading): string =>
 async function contextOf({ predicate }: AuthenticatedBundle): Promise<BoundEvidence["context"]> {
   return {
     imageDigest: predicate.image.digest as Digest,
+    configDigest: predicate.image.configDigest as Digest,
     sbomDigest: (predicate.sbom?.digest ?? null) as Digest | null,
     builtFromSubmission: predicate.image.builtFromSubmission,
     seeds: await deriveSeeds(predicate.challenge),
@@ -155,8 +159,10 @@ async function contextOf({ predicate }: AuthenticatedBundle): Promise<BoundEvide
 
 const broken = (why: string) => new EvidenceError("inconsistent-bundle", why)
 
-const bytesOf = (authenticated: AuthenticatedBundle, role: Parameters<typeof membersOfRole>[1]): BundleMember =>
-  membersOfRole(authenticated.bundle, role)[0] as BundleMember
+const bytesOf = (
+  authenticated: Pick<AuthenticatedBundle, "bundle">,
+  role: Parameters<typeof membersOfRole>[1],
+): BundleMember => membersOfRole(authenticated.bundle, role)[0] as BundleMember
 
 async function checkSubjects({ bundle, statement, predicate }: AuthenticatedBundle): Promise<void> {
   // Another subject would let tools that look for any one match take this evidence for something else.
@@ -237,8 +243,11 @@ function bindIndex({ bundle, predicate }: AuthenticatedBundle, image: ImageView)
   if (predicate.image.judgedPlatforms.join() !== image.platform)
     throw broken("the predicate names platforms that nobody judged")
   if (index === undefined) return
-  const listed = parseImageIndex(index.bytes).manifests.some(manifest => manifest.digest === image.manifestDigest)
-  if (!listed) throw broken("image/index.json does not list the image")
+  const { length } = bytesOf({ bundle }, "image-manifest").bytes
+  const fits = ({ mediaType, size, platform = image.platform }: Descriptor) =>
+    manifestMediaTypes.includes(mediaType) && size === length && platform === image.platform
+  const rows = parseImageIndex(index.bytes).manifests.filter(row => row.digest === image.manifestDigest)
+  if (!rows.some(fits)) throw broken("image/index.json does not list the image as what it is")
 }
 
 const layerIndex = (path: string): number => Number(/\/(\d+)\.jsonl$/.exec(path)?.[1] ?? -1)
@@ -265,13 +274,16 @@ async function bindTexts({ bundle }: AuthenticatedBundle): Promise<void> {
   if (rows.size !== bundle.submission.files.length) throw broken("submission.json lists a path twice")
   for (const { path, text } of bundle.submission.texts) {
     const row = rows.get(path)
-    if (row === undefined || row.sha256 !== (await sha256Hex(encodeUtf8(text))))
+    if (row === undefined || row.kind === "symlink" || row.sha256 !== (await sha256Hex(encodeUtf8(text))))
       throw broken(`the text of ${path} in submission.json is not the file that it lists`)
   }
   // Without its text, what a declaration asks for would count as not asked.
   const told = new Set(bundle.submission.texts.map(({ path }) => path))
-  const untold = declarationFiles.find(path => rows.has(path) && rows.get(path)?.kind !== "symlink" && !told.has(path))
+  const untold = declarationFiles.find(path => rows.has(path) && !told.has(path))
   if (untold !== undefined) throw broken(`submission.json lists ${untold} and leaves out its text`)
+  const dockerfile = chooseDockerfile(readDeclaration(bundle.submission.texts), path => told.has(path))
+  if (dockerfile === undefined || bundle.submission.dockerfile !== dockerfile)
+    throw broken("submission.json names another Dockerfile than its openenv.yaml, or leaves out its text")
 }
 
 async function bindSnapshot(authenticated: AuthenticatedBundle): Promise<void> {
@@ -323,6 +335,7 @@ async function bindObservations(authenticated: AuthenticatedBundle, evidence: St
       throw broken(`the predicate names another observation of ${id}`)
     checkDerivation(id, observation, evidence)
     checkArtifact(id, observation.facts, bundle)
+    checkDeclaration(id, observation.facts, evidence)
   }
   const absent = predicate.criteria.find(row => row.observation !== null && !bundle.observations.has(row.id))
   if (absent !== undefined) throw broken(`the observation of ${absent.id} that the predicate names is not there`)
@@ -335,6 +348,16 @@ async function bindObservations(authenticated: AuthenticatedBundle, evidence: St
       ]),
   )
   return { observations: bundle.observations, notObserved }
+}
+
+// The submission says it itself, whatever the signer says of it.
+function checkDeclaration(id: string, facts: unknown, { declaration }: StaticEvidence): void {
+  const { declaredNondeterministic } = facts as { declaredNondeterministic?: unknown }
+  if (declaredNondeterministic !== undefined && declaredNondeterministic !== declaration.declaresNondeterminism)
+    throw new EvidenceError(
+      "observation-disagrees",
+      `the observation of ${id} says of nondeterminism what openenv.yaml does not`,
+    )
 }
 
 // What an observation points at is the file that is there.
@@ -390,14 +413,19 @@ function imageFromSource({ predicate }: AuthenticatedBundle): Binding {
 }
 
 // An index may offer images that nobody judged to those who pull for another platform.
-function judgedPlatforms({ bundle, predicate }: AuthenticatedBundle): Binding {
-  const [index] = membersOfRole(bundle, "image-index")
-  const offered =
-    index === undefined ? [] : parseImageIndex(index.bytes).manifests.flatMap(({ platform }) => platform ?? [])
-  const count = Math.max(1, offered.filter(platform => platform !== "unknown/unknown").length)
+function judgedPlatforms({ bundle, predicate }: AuthenticatedBundle, own: OwnReading): Binding {
+  const indexes = [own.index, membersOfRole(bundle, "image-index")[0]?.bytes]
+  const count = Math.max(1, ...indexes.map(bytes => (bytes === undefined ? 1 : imagesOf(bytes))))
   const because = `1 of ${count} (${predicate.image.platform})`
   return { id: "platforms", outcome: count === 1 ? "holds" : "not-checked", because }
 }
+
+// Whatever is not surely an attestation may be an image that somebody pulls.
+const imagesOf = (index: Uint8Array): number =>
+  parseImageIndex(index).manifests.filter(
+    ({ platform, annotations }) =>
+      platform !== "unknown/unknown" || annotations["vnd.docker.reference.type"] !== "attestation-manifest",
+  ).length
 
 function derivedSources(own: OwnReading): ReadonlySet<EvidenceSource> {
   const derived: EvidenceSource[] = ["image-config", "submission-texts"]

@@ -8,7 +8,7 @@ export const exitCodeOf = {
   internal: 1,
   "input-unreadable": 1,
   "engine-failed": 1,
-  "environment-failed": 1,
+  "build-failed": 1,
   "service-failed": 1,
   "registry-failed": 1,
   interrupted: 1,

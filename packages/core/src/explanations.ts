@@ -7,8 +7,8 @@ export const explanations: Readonly<Record<ErrorCode, string>> = {
     "An input exists but broke off or could not be read. Nothing was decided. Check the disk, the permissions and the download.",
   "engine-failed":
     "The container engine could not build, export or run. Nothing was decided. Read the engine's message; `emit-evidence doctor` says what is missing.",
-  "environment-failed":
-    "The environment's container ended before anything could be observed. Its log is in the message.",
+  "build-failed":
+    "The Dockerfile does not build here. Nothing was decided. The message has the last lines of the build; --verbose shows all of it.",
   "service-failed":
     "A signing or trust service did not answer as it should. The unsigned bundle is kept: sign it later with `emit-evidence sign`.",
   "registry-failed":
@@ -50,8 +50,9 @@ export const explanations: Readonly<Record<ErrorCode, string>> = {
   "manifest-not-signed": "The signature is for another manifest.json: it was made for other files than these.",
   "malformed-image": "The image's manifest, config or a layer is broken, or is not what its digest names.",
   "untrusted-authority": "The certificate comes from no authority in the trusted root. Is it the right --trusted-root?",
-  "untrusted-signer": "The signature is good, and its signer is not one that was accepted. The message names both.",
-  "untrusted-key": "The bundle is signed with another key than the one that was given.",
+  "untrusted-signer":
+    "Whoever signed is not one of those accepted, or signed in another way: with a key, or keylessly. The message names both.",
+  "untrusted-key": "The bundle is signed with a key that is not one of those accepted.",
   "no-trusted-time": "Nothing trusted says when the bundle was signed, and the certificate or the policy needs it.",
   "too-old": "The evidence was signed longer ago than --max-age or the policy allows.",
   "challenge-mismatch": "The evidence was not made for the challenge that the verifier gave.",

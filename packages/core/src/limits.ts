@@ -6,13 +6,27 @@ export const limits = {
   memberNameBytes: 100,
   /** attestation.sigstore.json or statement.json; the largest predicate is far below it. */
   attestationBytes: 16_000_000,
-  /** manifest.json, policy.json, snapshot.json, submission.json, an observation, a manifest or config of the image. */
+  /** submission.json, sbom.cdx.json, a manifest or config of the image, an artifact or log. */
   documentBytes: 32_000_000,
+  /** manifest.json, policy.json and snapshot.json, each: 4096 members take 1.5 MB. */
+  ownDocumentBytes: 4_000_000,
+  /** One observation: 500 findings of hygiene with the longest paths and instructions. */
+  observationBytes: 8_000_000,
+  /** All observations together: they are read before anybody knows who signed them. */
+  observationsBytes: 32_000_000,
   /** One layer's inventory: 200,000 entries of the usual 300 bytes. */
   inventoryBytes: 64_000_000,
   jsonDepth: 32,
+  /** Values and names in one JSON document: 100,000 files of a submission take a million. */
+  jsonTokens: 2_000_000,
+  /** The same in one observation: 1024 episodes take 20,000. */
+  observationTokens: 100_000,
+  /** The same in attestation.sigstore.json. */
+  attestationTokens: 10_000,
   layers: 128,
   inventoryEntries: 200_000,
+  /** All layers together; an ordinary image has some ten thousand, one with CUDA some hundred thousand. */
+  imageEntries: 1_000_000,
   inventoryLineBytes: 131_072,
   /** Names on all layers' paths, each once a layer and folder: what a tree of them takes in memory. */
   treeNodes: 4_000_000,

@@ -78,6 +78,7 @@ describe("static criteria", () => {
       const thresholds = Object.fromEntries(Object.entries(criterion.thresholds).map(([name, t]) => [name, t.default]))
       const context = {
         imageDigest: digest,
+        configDigest: digest,
         sbomDigest: null,
         builtFromSubmission: false,
         seeds: [],
@@ -247,4 +248,13 @@ describe("declarations", () => {
     const document = { criterion: "resource-declarations", revision: 1, facts }
     expect(schemaViolation("ResourceDeclarationsObservation", document)).toBeUndefined()
   })
+})
+test("a residue is hidden by the layers after its own: deleted, replaced, or in an opaque folder", () => {
+  const hiddenBy = (...later: string[]) =>
+    residuesOf([entry("a/b/.env")], ...later.map(path => [entry(path)])).map(({ hidden }) => hidden)
+  for (const path of ["a/b/.wh..env", "a/b/.env", "a/.wh.b", ".wh.a", "a/b/.wh..wh..opq", ".wh..wh..opq"])
+    expect(hiddenBy("x", path, "y")[0], path).toBe(true)
+  for (const path of ["a/.wh.c", "a/b/.env.local", "a/b/.env/.wh..wh..opq", ".wh.b", "b/.wh..wh..opq"])
+    expect(hiddenBy("x", path, "y")[0], path).toBe(false)
+  expect(residuesOf([entry("a/.wh.b")], [entry("a/b/.env")])[0]?.hidden).toBe(false)
 })

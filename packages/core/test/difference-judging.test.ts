@@ -29,7 +29,13 @@ function judge(causes: readonly [Difference["cause"], number][], differences: re
   const document = { criterion: "reproducible-build", revision: 1, facts }
   expect(schemaViolation("ReproducibleBuildObservation", document)).toBeUndefined()
   const context = {
-    ...{ imageDigest: digest("a"), sbomDigest: null, builtFromSubmission: true, seeds: [] },
+    ...{
+      imageDigest: digest("a"),
+      configDigest: facts.builds[0]?.configDigest ?? digest("c"),
+      sbomDigest: null,
+      builtFromSubmission: true,
+      seeds: [],
+    },
     signature: "verified" as const,
   }
   if (criterion === undefined) throw new Error("it is not in the catalogue")

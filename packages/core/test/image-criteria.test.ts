@@ -56,6 +56,7 @@ function imageOf(layers: readonly (readonly InventoryEntry[])[], labels: Record<
 
 const context = {
   imageDigest: digest,
+  configDigest: digest,
   sbomDigest: null,
   builtFromSubmission: false,
   seeds: [],

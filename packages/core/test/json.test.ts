@@ -102,6 +102,33 @@ describe("what is refused", () => {
   })
 })
 
+describe("tokens", () => {
+  const tokens = (candidate: unknown): number => {
+    if (typeof candidate !== "object" || candidate === null) return 1
+    const names = Array.isArray(candidate) ? 0 : Object.keys(candidate).length
+    return Object.values(candidate).reduce<number>((sum, each) => sum + tokens(each), 1 + names)
+  }
+  test("are counted as the specification says", () => {
+    fc.assert(
+      fc.property(value, fc.constantFrom(undefined, 2), (candidate, space) => {
+        const bytes = Buffer.from(JSON.stringify(candidate, null, space))
+        const exactly = tokens(candidate)
+        expect(parseStrictJson(bytes, "it", exactly)).toEqual(JSON.parse(bytes.toString()))
+        expect(() => parseStrictJson(bytes, "it", exactly - 1)).toThrow(/more than \d+ values/)
+      }),
+    )
+  })
+  test.each(["{},", "[],", '"",', "0,", "null,", "true,", "false,"])(
+    "%s without end is refused before it is parsed",
+    unit => {
+      expect(refused(`[${unit.repeat(limits.jsonTokens)}0]`)).toBe("limit-exceeded")
+    },
+  )
+  test("as many as the limit are read", () => {
+    expect(refused(`[${"0,".repeat(limits.jsonTokens - 2)}0]`)).toBe("accepted")
+  })
+})
+
 describe("canonical JSON", () => {
   test("does not depend on the order of members, and reads back as the same", () => {
     const reversed = (candidate: unknown): unknown => {

@@ -33,6 +33,7 @@ const facts = (base: readonly Layer[], changed: readonly Layer[], more: Partial<
 const criterion = criteria.get("layer-change-isolation")
 const context = {
   imageDigest: digest("1"),
+  configDigest: digest("2"),
   sbomDigest: null,
   builtFromSubmission: true,
   seeds: [],

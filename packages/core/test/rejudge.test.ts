@@ -15,6 +15,7 @@ import { describe, expect, test } from "vitest"
 
 const context: Omit<JudgeContext, "signature"> = {
   imageDigest: `sha256:${"1".repeat(64)}`,
+  configDigest: `sha256:${"1".repeat(64)}`,
   sbomDigest: null,
   builtFromSubmission: true,
   seeds: [1, 2, 3, 4],

@@ -1,3 +1,4 @@
+import { existsSync } from "node:fs"
 import { EvidenceError } from "@envidence/core"
 import yargs from "yargs"
 import type { BuildNetwork } from "./lab/engine.js"
@@ -170,8 +171,11 @@ function interpret(raw: Raw): EmitArguments {
   const named = COMMANDS.find(command => command !== "emit" && command === words[0])
   const [input, ...others] = named === undefined ? words : words.slice(1)
   const command = named ?? "emit"
-  if (others.length > 0) throw usage(`too many arguments: ${others.join(" ")}`)
   if (input === undefined && NEEDS_INPUT[command] !== null) throw usage(`no ${NEEDS_INPUT[command]} was named`)
+  if (raw.dryRun && command !== "emit") throw usage(`--dry-run says what a whole run would do, not ${command}`)
+  if (named === undefined && words.length > 1 && !existsSync(words[0] ?? ""))
+    throw usage(`there is no command ${words[0]}; there are ${COMMANDS.slice(1).join(", ")}`)
+  if (others.length > 0) throw usage(`too many arguments: ${others.join(" ")}`)
   if (raw.resume && raw.workDir === undefined) throw usage("--resume needs --work-dir")
   if (raw.only.length > 0 && raw.skip.length > 0) throw usage("give --only or --skip, not both")
   return {

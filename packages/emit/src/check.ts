@@ -67,6 +67,7 @@ async function judgeStatic(
   const observations = new Map(observed.map(({ observation }) => [observation.criterion, observation]))
   const context = {
     imageDigest: layout.manifestDigest,
+    configDigest: layout.configDigest,
     sbomDigest: evidence.sbom?.digest ?? null,
     builtFromSubmission: false,
     seeds: [],

@@ -69,6 +69,7 @@ export async function emitEvidence(told: EmitArguments, world: World, toolVersio
   const plan = await planSigning(told.signing, world.env)
   await demandWritable(outputOf(told, plan), told.force)
   if (told.imageOutput !== undefined) await demandFree(told.imageOutput, told.force)
+  if (plan.kind === "undecided") world.stderr(announceUnsigned(outputOf(told, plan)))
   const progress = startProgress(told.progress, world)
   const tools = {
     progress,
@@ -143,6 +144,7 @@ async function previewReport(
 ) {
   const context: Omit<JudgeContext, "signature"> = {
     imageDigest: read.layout.manifestDigest,
+    configDigest: read.layout.configDigest,
     sbomDigest: read.evidence.sbom?.digest ?? null,
     builtFromSubmission: image.build !== null,
     seeds: await deriveSeeds(told.challenge),
@@ -214,7 +216,15 @@ async function demandFree(path: string, force: boolean): Promise<void> {
   throw new EvidenceError("usage", `${path} exists`, { hint: "Choose another name, or replace it with --force." })
 }
 
-export const undecidedSigning = (bundle: WrittenBundle): EvidenceError =>
-  new EvidenceError("signing-not-chosen", `nobody said how to sign; ${bundle.path} is written, unsigned`, {
-    hint: SIGNING_HINT,
-  })
+// Before the minutes of work: whoever wanted a signature can stop now.
+const announceUnsigned = (path: string): string =>
+  `nobody said how to sign: the bundle will be unsigned, ${path}, and the exit code 2\n${SIGNING_HINT}\n`
+
+export function undecidedSigning({ bundle, exitCode }: EmitResult): EvidenceError {
+  const preview = exitCode === 0 ? "every required criterion passes" : "not every required criterion passes"
+  return new EvidenceError(
+    "signing-not-chosen",
+    `nobody said how to sign; ${bundle.path} is written, unsigned; in its preview ${preview}`,
+    { hint: SIGNING_HINT },
+  )
+}

@@ -31,7 +31,7 @@ async function run(told: EmitArguments, world: World, version: string): Promise<
   switch (told.command) {
     case "emit":
       return told.dryRun
-        ? print(await describePlan(told), world)
+        ? print(await describePlan(told, world), world)
         : reportEmit(await emitEvidence(told, world, version), told, world)
     case "check":
       return reportCheck(await checkSubmission(told, world), told, world)
@@ -62,12 +62,13 @@ function reportCheck(report: Report, told: EmitArguments, world: World): number 
   return report.exitCode
 }
 
-function reportEmit({ report, exitCode, bundle }: EmitResult, told: EmitArguments, world: World): number {
+function reportEmit(result: EmitResult, told: EmitArguments, world: World): number {
+  const { report, exitCode, bundle } = result
   const final = { ...report, exitCode } as Report
   if (told.format === "json") world.stdout(`${JSON.stringify({ ...final, bundle }, null, 2)}\n`)
   else world.stdout(renderReport(final, "text") + describeBundle(bundle))
   // Asked for with --no-sign, an unsigned bundle is what was wanted; else nobody said how to sign.
-  if (!bundle.signed && told.signing.sign) throw undecidedSigning(bundle)
+  if (!bundle.signed && told.signing.sign) throw undecidedSigning(result)
   return exitCode
 }
 

@@ -1,3 +1,4 @@
+import { EvidenceError } from "@envidence/core"
 import type { World } from "./world.js"
 
 export const PROGRESS_MODES = ["auto", "tty", "plain", "json", "none"] as const
@@ -9,9 +10,10 @@ export interface Progress {
   step<T>(title: string, estimate: number, work: () => Promise<T>): Promise<T>
 }
 
-type Show = (title: string, estimate: number) => (failed: boolean, seconds: number) => void
+type Ending = "done" | "failed" | "interrupted"
+type Show = (title: string, estimate: number) => (state: Ending, seconds: number) => void
 
-export function startProgress(mode: ProgressMode, { stderr, isTerminal }: World): Progress {
+export function startProgress(mode: ProgressMode, { stderr, isTerminal, signal }: World): Progress {
   const effective = mode === "auto" ? (isTerminal ? "tty" : "plain") : mode
   const show = SHOW[effective](stderr)
   return {
@@ -21,15 +23,18 @@ export function startProgress(mode: ProgressMode, { stderr, isTerminal }: World)
       const seconds = () => (performance.now() - started) / 1000
       try {
         const result = await work()
-        finish(false, seconds())
+        finish("done", seconds())
         return result
       } catch (error) {
-        finish(true, seconds())
+        finish(signal.aborted || isInterruption(error) ? "interrupted" : "failed", seconds())
         throw error
       }
     },
   }
 }
+
+// Ctrl-C in a terminal ends the child too, whose end may be noticed first.
+const isInterruption = (error: unknown) => error instanceof EvidenceError && error.code === "interrupted"
 
 const about = (seconds: number): string => (seconds < 1 ? "" : ` (about ${seconds} s)`)
 const took = (seconds: number): string => `${seconds.toFixed(1)} s`
@@ -38,14 +43,12 @@ const SHOW: Readonly<Record<Exclude<ProgressMode, "auto">, (stderr: (text: strin
   none: () => () => () => {},
   plain: stderr => (title, estimate) => {
     stderr(`${title}${about(estimate)}\n`)
-    return (failed, seconds) => stderr(`${title}: ${failed ? "failed" : "done"} after ${took(seconds)}\n`)
+    return (state, seconds) => stderr(`${title}: ${state} after ${took(seconds)}\n`)
   },
   json: stderr => (title, estimate) => {
     stderr(`${JSON.stringify({ step: title, state: "started", estimate })}\n`)
-    return (failed, seconds) =>
-      stderr(
-        `${JSON.stringify({ step: title, state: failed ? "failed" : "done", seconds: Number(seconds.toFixed(3)) })}\n`,
-      )
+    return (state, seconds) =>
+      stderr(`${JSON.stringify({ step: title, state, seconds: Number(seconds.toFixed(3)) })}\n`)
   },
   tty: redrawn,
 }
@@ -65,9 +68,9 @@ function redrawn(stderr: (text: string) => void): Show {
     }
     draw()
     const timer = setInterval(draw, TICK_MS).unref()
-    return (failed, seconds) => {
+    return (state, seconds) => {
       clearInterval(timer)
-      stderr(`${CLEAR_LINE}${title}: ${failed ? "failed" : "done"} after ${took(seconds)}\n`)
+      stderr(`${CLEAR_LINE}${title}: ${state} after ${took(seconds)}\n`)
     }
   }
 }

@@ -132,7 +132,7 @@ async function obtainBuild(lab: LabWithoutImage, checkpoint: Checkpoint, progres
     return progress.step("importing the kept build", 10, () => importImage(lab, kept.layout, kept.build))
   const { submission } = lab
   if (submission === null) throw new EvidenceError("internal", "there is neither a source nor an image")
-  const built = await progress.step("building the image", 60, () => buildImage({ ...lab, submission }))
+  const built = await progress.step("building the image", 20, () => buildImage({ ...lab, submission }))
   await keepFolder(checkpoint, KEPT, async draft => {
     await copyLayout(built.layout, join(draft, "layout"))
     await writeFile(join(draft, "build.json"), JSON.stringify(built.build))

@@ -39,8 +39,13 @@ export async function planSigning(told: SigningArguments, env: Env): Promise<Sig
   return { kind: "sign", signer: await keyless(told), by: "keylessly" }
 }
 
-export const SIGNING_HINT =
-  "Three ways: --identity-token TOKEN (or run in CI with an identity), --key PRIVATE.pem, or --no-sign; then: emit-evidence sign"
+const WITH_IDENTITY = "--identity-token TOKEN (or run in CI with an identity)"
+
+/** For a run that may also end unsigned. */
+export const SIGNING_HINT = `Three ways: ${WITH_IDENTITY}, --key PRIVATE.pem, or --no-sign; then: emit-evidence sign`
+
+/** For `sign`, which has nothing else to do. */
+export const SIGN_HINT = `Two ways: ${WITH_IDENTITY}, or --key PRIVATE.pem.`
 
 const hasAmbientIdentity = (env: Env): boolean =>
   [env.SIGSTORE_ID_TOKEN, env.ACTIONS_ID_TOKEN_REQUEST_URL, env.BUILDKITE_AGENT_ACCESS_TOKEN].some(

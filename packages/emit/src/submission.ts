@@ -68,12 +68,24 @@ export async function demandFolder(directory: string): Promise<void> {
 }
 
 async function chooseDockerfile(directory: string, { dockerfile }: Declaration): Promise<string> {
-  for (const candidate of dockerfile === null ? DOCKERFILES : [dockerfile])
-    if (await isFile(join(directory, candidate))) return candidate
-  const looked = dockerfile ?? DOCKERFILES.join(" or ")
-  throw new EvidenceError("invalid-submission", `there is no Dockerfile: looked for ${looked}`, {
+  const candidates = dockerfile === null ? DOCKERFILES : [normalizeDockerfile(dockerfile)]
+  for (const candidate of candidates) if (await isFile(join(directory, candidate))) return candidate
+  throw new EvidenceError("invalid-submission", `there is no Dockerfile: looked for ${candidates.join(" or ")}`, {
     hint: "Add server/Dockerfile, or name it by validation.execution.dockerfile in openenv.yaml.",
   })
+}
+
+/** The declared path in one form: the engine would take some others for a web address or its standard input. */
+function normalizeDockerfile(declared: string): string {
+  const refuse = (why: string, hint: string) =>
+    new EvidenceError("invalid-submission", `the Dockerfile ${JSON.stringify(declared)} ${why}`, { hint })
+  const parts = declared.split("/").filter(part => part !== "" && part !== ".")
+  if (declared.startsWith("/") || parts.includes("..") || parts.length === 0)
+    throw refuse("is not a path inside the submission", "Name it relative to the submission's folder, without `..`.")
+  // The engine runs the machine's C preprocessor on it, which reads any file.
+  if (/\.in$/i.test(declared)) throw refuse("would be preprocessed", "Give it a name that does not end in .in.")
+  if (parts.join("/") === "-") throw refuse("would be read from standard input", "Name it Dockerfile.")
+  return parts.join("/")
 }
 
 const isFile = async (path: string): Promise<boolean> => (await lstat(path).catch(() => undefined))?.isFile() === true

@@ -72,7 +72,13 @@ function judge(id: string, measurement: Measurement<unknown>, { image }: Lab): J
   expect(schemaViolation(criterion.schema, document)).toBeUndefined()
   const thresholds = Object.fromEntries(Object.entries(criterion.thresholds).map(([name, t]) => [name, t.default]))
   return criterion.judge(measurement.facts, thresholds, {
-    ...{ imageDigest: image.manifestDigest, sbomDigest: null, builtFromSubmission: true, seeds: [] },
+    ...{
+      imageDigest: image.manifestDigest,
+      configDigest: image.configDigest,
+      sbomDigest: null,
+      builtFromSubmission: true,
+      seeds: [],
+    },
     signature: "to-be-signed",
   })
 }

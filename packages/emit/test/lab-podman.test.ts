@@ -1,6 +1,16 @@
-import { spawn } from "node:child_process"
+import { execFileSync, spawn } from "node:child_process"
 import { once } from "node:events"
-import { cpSync, existsSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs"
+import {
+  cpSync,
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  symlinkSync,
+  writeFileSync,
+} from "node:fs"
 import { tmpdir } from "node:os"
 import { join } from "node:path"
 import { setTimeout as pause } from "node:timers/promises"
@@ -11,6 +21,7 @@ import {
   defaultSourceDateEpoch,
   type Engine,
   environmentDefaults,
+  hasSafeMounts,
   type Lab,
   type LabImage,
   measuredCriteria,
@@ -92,6 +103,9 @@ async function expectNothingLeft(folder: string, command: string): Promise<void>
   expect(readFileSync("/proc/self/mountinfo", "utf8")).not.toContain(folder)
   expect(existsSync(folder)).toBe(false)
 }
+
+const buildahVersion = () =>
+  execFileSync("podman", ["info", "--format={{.Host.BuildahVersion}}"], { encoding: "utf8" }).trim()
 
 const SERVER = "/node\0/app/server.mjs"
 
@@ -296,11 +310,96 @@ describe.skipIf(reason !== null)(
       await expectNothingLeft(join(String(output).trim(), ".."), "setInterval(() => {}, 98)")
     })
 
-    it("refuses a build that fails, with the engine's own words", async () => {
-      const context = contextWith("fails", { Dockerfile: "FROM scratch\nCOPY gone /\n" })
+    const buildWith = (name: string, dockerfile: string) => buildFrom(contextWith(name, { Dockerfile: dockerfile }))
+
+    it("says which step of a Dockerfile fails, and its last lines, without paths of the lab", async () => {
+      const failure = await buildWith("fails", "FROM scratch\nCOPY gone /\n").catch((error: Error) => error)
+      expect(failure).toMatchObject({ code: "build-failed", hint: expect.stringContaining("--verbose") })
+      expect(String(failure)).toMatch(/Dockerfile does not build at COPY gone \/: .*no such file/)
+      expect(String(failure)).not.toContain(parent)
+      const context = join(parent, "fails-in-run")
+      cpSync(nodeContext, context, { recursive: true })
+      const script = "console.log('one'); console.error('two'); process.exit(9)"
+      writeFileSync(join(context, "Dockerfile"), `FROM scratch\nCOPY root /\nRUN ["/node", "-e", "${script}"]\n`)
       await expect(buildFrom(context)).rejects.toMatchObject({
-        code: "engine-failed",
-        message: expect.stringContaining("gone"),
+        code: "build-failed",
+        message: expect.stringMatching(/at RUN .*exit status 9; its last lines: (one \| two|two \| one)$/),
+      })
+    })
+
+    it("says what is no Dockerfile, in one line and without the builder's structures", async () => {
+      for (const [index, text] of ["FROM scratch\nFOO bar\n", "RUN x\n", "FROM scratch\nENV foo\n", ""].entries()) {
+        const failure = await buildWith(`syntax-${index}`, text).catch((error: Error) => error)
+        expect(failure).toMatchObject({ code: "build-failed" })
+        expect(String(failure)).not.toMatch(/imagebuilder|\n|undefined/)
+      }
+    })
+
+    it("names a base image that is nowhere, and how to make the examples' own", async () => {
+      const message = expect.stringContaining("localhost/no-such-base:1 is not on this machine and no registry gave it")
+      await expect(buildWith("baseless", "FROM localhost/no-such-base:1\n")).rejects.toMatchObject({
+        code: "build-failed",
+        message,
+      })
+    }, 90_000)
+
+    describe("refuses a build that reaches this machine's files:", () => {
+      const host = join(parent, "host")
+      beforeAll(() => {
+        mkdirSync(host)
+        writeFileSync(join(host, "secret"), "HOSTSECRET")
+      })
+      const withLink = (name: string, dockerfile: string, target = host) => {
+        const context = contextWith(name, { Dockerfile: dockerfile, file: "" })
+        symlinkSync(target, join(context, "link"))
+        mkdirSync(join(context, "folder"))
+        symlinkSync("/etc/hosts", join(context, "folder", "absolute"))
+        return buildFrom(context)
+      }
+      const refused = { code: "invalid-submission", hint: expect.any(String) }
+
+      it("a mount of a link in the context that leads out of it", async () => {
+        const mount = "FROM scratch\nCOPY file /\nRUN --mount=type=bind,source=link,target=/m,ro true\n"
+        await expect(withLink("mounts-link", mount)).rejects.toMatchObject({
+          ...refused,
+          message: expect.stringContaining("leads out of the build context"),
+        })
+        await expect(withLink("mounts-up", mount, "../host")).rejects.toMatchObject(refused)
+      })
+
+      it("a list of ignored files that is a link", async () => {
+        const context = contextWith("ignore-link", { Dockerfile: "FROM scratch\nCOPY Dockerfile /\n" })
+        symlinkSync(join(host, "secret"), join(context, ".containerignore"))
+        await expect(buildFrom(context)).rejects.toMatchObject(refused)
+      })
+
+      it("a base image whose name follows what the engine adds", async () => {
+        if (hasSafeMounts(buildahVersion())) return
+        const text = "ARG SOURCE_DATE_EPOCH=ratch\nFROM sc$SOURCE_DATE_EPOCH\nCOPY Dockerfile /\n"
+        await expect(buildWith("epoch-base", text)).rejects.toMatchObject({
+          code: "build-failed",
+          message: expect.stringContaining(`sc${defaultSourceDateEpoch}`),
+        })
+      })
+
+      it("but copies such a link as a link", async () => {
+        expect((await withLink("copies-link", "FROM scratch\nCOPY folder /folder\n")).diffIds).toHaveLength(1)
+      })
+
+      it("by a base image's ONBUILD, which no Dockerfile shows", async () => {
+        const base = "localhost/envidence-onbuild-test"
+        const context = contextWith("onbuild", {
+          Dockerfile:
+            "FROM scratch\nCOPY Dockerfile /\nONBUILD RUN --mount=type=bind,from=x,source=/l,target=/m true\n",
+        })
+        execFileSync("podman", ["build", "--quiet", "--format=docker", "--runtime=runc", "--tag", base, context])
+        try {
+          const outcome = buildWith("on-onbuild", `FROM ${base}\n`).catch((error: Error) => error)
+          expect(await outcome).toMatchObject({ code: expect.stringMatching(/invalid-submission|build-failed/) })
+          if (!hasSafeMounts(buildahVersion())) expect(await outcome).toMatchObject(refused)
+        } finally {
+          execFileSync("podman", ["rmi", "--force", base])
+        }
       })
     })
   },

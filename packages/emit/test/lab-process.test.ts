@@ -42,15 +42,25 @@ describe("a child process", () => {
     await expect(run).rejects.toMatchObject({ code: "interrupted" })
   })
 
-  it("logs lines, and cuts one that never ends", async () => {
+  it("logs lines, and the beginning of one that never ends", async () => {
     const lines: string[] = []
-    const script = "process.stdout.write('a\\r\\nb\\n' + 'c'.repeat(50000))"
-    await runProcess(node, ["-e", script], { ...options, log: { write: line => lines.push(line) } }).then(
-      result => result.tail,
-    )
-    expect(lines.slice(0, 2)).toEqual(["a", "b"])
-    expect(lines.slice(2).join("").length).toBe(50_000)
-    expect(lines.length).toBeGreaterThan(3)
+    const script = "process.stdout.write('a\\r\\n\\nb\\n' + 'c'.repeat(50000) + '\\nd')"
+    await runProcess(node, ["-e", script], { ...options, log: { write: line => lines.push(line) } })
+    expect([lines.length, lines[0], lines[1], lines[3]]).toEqual([4, "a", "b", "d"])
+    expect(lines[2]).toMatch(/^c{4000,9000}…$/)
+  })
+
+  it("shows no half of a credential, wherever a long line is cut", async () => {
+    const token = `ghp_${"A1b2C3d4E5f6G7h8I9j0"}`
+    const script = "for (let n = 8140; n < 8200; n += 3) console.log('x'.repeat(n) + ' ' + process.argv[1])"
+    const log = new BoundedLog()
+    await runProcess(node, ["-e", script, token], { ...options, log })
+    expect(log.text()).not.toContain("ghp_")
+  })
+
+  it("has a redacted tail, for messages", async () => {
+    const script = "console.log('TOKEN=hunter2hunter2')"
+    expect((await runProcess(node, ["-e", script], options)).tail).toEqual(["TOKEN=[redacted]"])
   })
 })
 
@@ -63,10 +73,41 @@ describe("a log", () => {
     ["using ghp_0123456789abcdefghijABCD", "using [redacted]"],
     ["\u001b[31mred\u001b[0m \u202etxt\u0007", "red txt"],
     ["token counts: 12", "token counts: 12"],
+    ["ghp_A1b2C3\u200bd4E5f6G7h8I9j0", "[redacted]"],
+    ["ghp_A1b2C3\ufe0fd4E5f6\u00adG7h8I9j0", "[redacted]"],
+    ["pip install https://user:pa/ss@host/", "pip install https://[redacted]@host/"],
+    ["glpat-abcdefghij0123456789", "[redacted]"],
+    ["xoxb-123456789012-abcdefghijkl", "[redacted]"],
+    ["npm_abcdefghijklmnopqrstuvwxyz0123456789", "[redacted]"],
+    ["pypi-AgEIcHlwaS5vcmcCJGFiY2Q", "[redacted]"],
+    ["AIzaSyA0123456789abcdefghijklmnopqrstuv", "[redacted]"],
+    ["MIGHAgEAMBMGByqGSM49AgEGCCqGSM49AwEHBG0wawIBAQQgevZzL1gdAFr88hb2", "[redacted]"],
+    [`${"0123456789abcdef".repeat(4)}`, "0123456789abcdef".repeat(4)],
+    ["at http://localhost:8000/a/b", "at http://localhost:8000/a/b"],
   ])("writes %j as %j", (line, expected) => expect(redactLine(line)).toBe(expected))
 
   it("never writes what it was told to keep", () => {
     expect(redactLine("the value is swordfish!", ["swordfish"])).toBe("the value is [redacted]!")
+  })
+
+  it("clips a line only after it is redacted", () => {
+    for (let before = 4050; before < 4110; before += 7) {
+      const line = `${"x".repeat(before)} ghp_A1b2C3d4E5f6G7h8I9j0 swordfish`
+      expect(redactLine(line, ["swordfish"])).not.toMatch(/ghp_|sword/)
+    }
+  })
+
+  it("takes a private key out, line by line, and then goes on", () => {
+    const log = new BoundedLog()
+    const key = [
+      "x -----BEGIN EC PRIVATE KEY-----",
+      "Proc-Type: 4,ENCRYPTED",
+      "short",
+      "-----END EC PRIVATE KEY----- y",
+    ]
+    for (const line of ["before", ...key, "after", "-----BEGIN PRIVATE KEY-----short-----END PRIVATE KEY-----"])
+      log.write(line)
+    expect(log.text()).toBe("before\nx [redacted]\n[redacted]\n[redacted]\n[redacted] y\nafter\n[redacted]\n")
   })
 
   it("is bounded, and says how much it left out", () => {

@@ -9,7 +9,9 @@ export const nodeCompression: Compression = {
   deflateRaw: bytes => deflate(bytes),
   inflateRaw: (bytes, maxBytes) =>
     new Promise((resolve, reject) => {
-      inflateRaw(bytes, { maxOutputLength: Math.max(1, maxBytes), info: true }, (error, result) => {
+      // In one chunk, which the system hands out page by page: joining many would need the memory twice.
+      const chunkSize = Math.max(64, maxBytes + 1)
+      inflateRaw(bytes, { maxOutputLength: Math.max(1, maxBytes), chunkSize, info: true }, (error, result) => {
         if (error !== null) return reject(error)
         const { buffer, engine } = result as unknown as { buffer: Buffer; engine: { bytesWritten: number } }
         if (buffer.length > maxBytes) return reject(new RangeError(`expands beyond ${maxBytes} bytes`))

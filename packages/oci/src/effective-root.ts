@@ -21,12 +21,16 @@ interface Node {
   contentIndex: number
   /** Absent for what is not a directory. */
   children?: Map<string, Node>
+  /** In this layer and later ones, nothing of lower layers than this is below. */
+  clearedBy?: number
 }
 
 const WHITEOUT = ".wh."
 const OPAQUE = ".wh..wh..opq"
 const MAX_DEPTH = 1024
 const MAX_LINKS = 40
+// Components of paths and links that are followed, over all layers: an ordinary image has some millions.
+const MAX_STEPS = 100_000_000
 
 /**
  * The root file system by OCI image specification 1.1 ("Image Layer Filesystem Changeset"): whiteouts and opaque
@@ -36,8 +40,9 @@ const MAX_LINKS = 40
 export class EffectiveRoot {
   readonly #root: Node = directory(-1)
   #layers = 0
+  #steps = 0
 
-  /** @throws EvidenceError limit-exceeded where directories nest too deeply */
+  /** @throws EvidenceError limit-exceeded where directories nest too deeply, or links lead too far about */
   apply(entries: readonly InventoryEntry[]): void {
     const layer = this.#layers++
     for (const [index, entry] of entries.entries()) this.#applyEntry(entry, layer, index)
@@ -84,6 +89,7 @@ export class EffectiveRoot {
     if (entry?.type === "directory") {
       const existing = parent.children?.get(name)
       node.children = existing?.children ?? new Map()
+      node.clearedBy = existing?.children === undefined ? node.layer : (existing.clearedBy ?? -1)
     } else if (entry?.type === "hardlink") {
       const target = this.#resolve(normalizePath(entry.linkTarget ?? ""), false)
       if (target?.entry !== undefined) {
@@ -100,6 +106,7 @@ export class EffectiveRoot {
     let trail: Node[] = [this.#root]
     let links = 0
     for (let name = pending.pop(); name !== undefined; name = pending.pop()) {
+      this.#step()
       const here = trail.at(-1) ?? this.#root
       if (name === "..") {
         if (trail.length > 1) trail.pop()
@@ -126,6 +133,7 @@ export class EffectiveRoot {
     let trail: Node[] = [this.#root]
     let links = 0
     for (let name = pending.pop(); name !== undefined; name = pending.pop()) {
+      this.#step()
       if (name === "..") {
         if (trail.length > 1) trail.pop()
         continue
@@ -143,6 +151,11 @@ export class EffectiveRoot {
     }
     return trail.at(-1)
   }
+
+  #step(): void {
+    if (++this.#steps > MAX_STEPS)
+      throw new EvidenceError("limit-exceeded", "paths and symbolic links of the image lead too far about")
+  }
 }
 
 const directory = (layer: number): Node => ({
@@ -151,6 +164,7 @@ const directory = (layer: number): Node => ({
   contentLayer: layer,
   contentIndex: -1,
   children: new Map(),
+  clearedBy: layer,
 })
 
 const linkTarget = ({ entry }: Node) => (entry?.type === "symlink" ? entry.linkTarget : undefined)
@@ -158,8 +172,13 @@ const linkTarget = ({ entry }: Node) => (entry?.type === "symlink" ? entry.linkT
 // Not normalised: `..` after a link means the parent of where the link leads.
 const componentsOf = (target: string) => target.split("/").filter(component => component !== "" && component !== ".")
 
-/** Removes what lower layers put under `node`, and keeps the directories that lead to what this one did. */
+/**
+ * Removes what lower layers put under `node`, and keeps the directories that lead to what this one did. Once in a layer
+ * for each directory: nothing lower can come back, and a layer may say it a hundred thousand times.
+ */
 function hideLower(node: Node, layer: number): void {
+  if (node.children === undefined || (node.clearedBy ?? -1) >= layer) return
+  node.clearedBy = layer
   for (const [name, child] of node.children ?? []) {
     hideLower(child, layer)
     if (child.layer < layer && !child.children?.size) node.children?.delete(name)

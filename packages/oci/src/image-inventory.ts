@@ -1,5 +1,5 @@
 import { EvidenceError, type InventoryEntry } from "@envidence/core"
-import { type LayerInventory, type LayerLimits, readLayer, type WantedBytes } from "./layer.js"
+import { type LayerInventory, type LayerLimits, layerLimits, readLayer, type WantedBytes } from "./layer.js"
 import { type OpenedImage, openLayerBlob } from "./opened-image.js"
 import { packageDatabaseBytes } from "./sbom/databases.js"
 
@@ -30,20 +30,27 @@ export interface InventoryOptions {
  */
 export async function inventoryImage(layout: OpenedImage, options: InventoryOptions = {}): Promise<ImageInventory> {
   const layers: LayerInventory[] = []
+  // One budget for the whole image: what is kept of each layer stays until all are read.
+  let wantedBytes = options.limits?.wantedBytes ?? layerLimits.wantedBytes
   for (const source of layout.layers) {
     if (options.signal?.aborted) throw new EvidenceError("interrupted", `interrupted before layer ${source.index}`)
     const blob = await openLayerBlob(layout, source)
-    layers.push(
-      await readLayer(blob, source, {
-        wants: options.wants ?? packageDatabaseBytes,
-        programs: options.wants === undefined,
-        ...(options.limits === undefined ? {} : { limits: options.limits }),
-        ...(options.signal === undefined ? {} : { signal: options.signal }),
-      }),
-    )
+    const layer = await readLayer(blob, source, {
+      wants: options.wants ?? packageDatabaseBytes,
+      programs: options.wants === undefined,
+      limits: { ...options.limits, wantedBytes },
+      ...(options.signal === undefined ? {} : { signal: options.signal }),
+    })
+    wantedBytes -= keptBytes(layer)
+    layers.push(layer)
     options.onProgress?.({ done: layers.length, layers: layout.layers.length })
   }
   return { layers }
+}
+
+function keptBytes({ wanted, embedded }: LayerInventory): number {
+  const programs = [...embedded.values()].flatMap(({ goBuildInfo, cargoAuditable }) => [goBuildInfo, cargoAuditable])
+  return [...wanted.values(), ...programs].reduce((sum, content) => sum + (content?.length ?? 0), 0)
 }
 
 /** The inventories alone, as `buildImageView` takes them. */

@@ -126,6 +126,8 @@ export async function chooseBehind(
 /** @throws EvidenceError input-not-found where there is no image for the platforms; malformed-image for two of one */
 export function chooseFrom(bytes: Buffer, { platforms = [machinePlatform()] }: ChoiceOptions): ChosenManifest {
   const images = parseImageIndex(bytes).manifests.filter(isImage)
+  const unnamed = images.filter(image => image.platform === undefined).map(image => image.digest)
+  if (new Set(unnamed).size < unnamed.length) throw malformed("the index names one image twice, without a platform")
   const offered = images.map(image => image.platform ?? "unknown")
   const wanted = platforms.find(platform => images.some(image => fits(image.platform, platform)))
   const fitting = wanted === undefined ? [] : images.filter(image => fits(image.platform, wanted))

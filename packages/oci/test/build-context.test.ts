@@ -79,6 +79,21 @@ describe("the rows of a context", () => {
     expect(await paths(folder)).toEqual([".dockerignore", "README.md", "data/keep/this", "sub/build/x"])
   })
 
+  it("are the same however often a pattern repeats its `**/`", () => {
+    for (const path of ["z", "a/z", "a/b/z", "a/b/zz", "z/a"]) {
+      const once = new DockerIgnore("**/z").ignores(path)
+      expect(new DockerIgnore(`${"**/".repeat(20_000)}z`).ignores(path)).toBe(once)
+    }
+  })
+
+  it("are refused where the patterns take too long, by count and not by time", async () => {
+    expect(() => new DockerIgnore(`[${"a".repeat(1000)}]`)).toThrow(/more than 256 characters/)
+    const ignore = new DockerIgnore(`${"**a".repeat(1000)}z`, 100_000)
+    const askAbout = (length: number) => refusalCode(Promise.resolve().then(() => ignore.ignores("a".repeat(length))))
+    expect(ignore.ignores("a".repeat(10))).toBe(false)
+    expect(await askAbout(1000)).toBe("invalid-submission")
+  })
+
   it("always hold the Dockerfile, .dockerignore and openenv.yaml", async () => {
     const folder = write({ ".dockerignore": "*\n", "openenv.yaml": "", "server/Dockerfile": "", "server/x": "", y: "" })
     expect(await paths(folder, { dockerfile: "server/Dockerfile" })).toEqual([

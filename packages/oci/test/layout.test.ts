@@ -37,6 +37,16 @@ describe("a layout", () => {
     expect(view.layers[1]).toMatchObject({ digest: top.source.descriptor.digest, diffId: top.source.diffId })
   })
 
+  it("keeps wanted files within one budget for all layers", async () => {
+    const [wants, opened] = [() => 100, await openOciLayout(layout())]
+    const keptOf = async (wantedBytes: number) => {
+      const { layers } = await inventoryImage(opened, { wants, limits: { wantedBytes } })
+      return layers.flatMap(({ wanted }) => [...wanted.values()].map(content => content?.toString() ?? null))
+    }
+    expect(await keptOf(18)).toEqual(["ID=debian\n", "print()\n"])
+    expect(await keptOf(17)).toEqual(["ID=debian\n", null])
+  })
+
   it("may be of Docker's media types", async () => {
     const { mediaType: _, ...stored } = base.source.descriptor
     const layers = [{ mediaType: "application/vnd.docker.image.rootfs.diff.tar.gzip", ...stored }]
@@ -196,6 +206,16 @@ describe("a refused layout", () => {
       expect(exitCode).toBe(4)
       if (which !== "layer") expect(code).toBe("digest-mismatch")
     }
+  })
+
+  it("names one image twice, without a platform", async () => {
+    const twice = layout({
+      index: ({ mediaType, digest, size }) => {
+        const manifest = { mediaType, digest, size }
+        return { manifests: [manifest, manifest] }
+      },
+    })
+    expect(await refusalCode(openOciLayout(twice))).toBe("malformed-image")
   })
 
   it("has two layers in each other's place", async () => {

@@ -163,6 +163,12 @@ describe("the root file system that all layers make", () => {
     expect(names(await sbomOf(base, archive(distribution("c", "1"), opaque)))).toEqual(["c 1 1"])
   })
 
+  it("loses it in every layer that says so, however often one layer repeats it", async () => {
+    const opaque = Array.from({ length: 2000 }, () => entry(`${site}/.wh..wh..opq`))
+    const again = archive(...opaque, distribution("d", "1"), ...opaque)
+    expect(names(await sbomOf(base, archive(...opaque, distribution("c", "1")), again))).toEqual(["d 1 2"])
+  })
+
   it("keeps what the layer of a whiteout brings itself", async () => {
     const replaced = archive(distribution("a", "1"), entry(`${site}/.wh.a-1.dist-info`))
     expect(names(await sbomOf(base, replaced))).toEqual(["a 1 1", "b 1 0"])

@@ -28,7 +28,7 @@ export function readAttestation(bytes: Uint8Array): UntrustedAttestation {
   if (bytes.length > limits.attestationBytes) {
     throw new EvidenceError("limit-exceeded", `${DOCUMENT} is larger than ${limits.attestationBytes} bytes`)
   }
-  const value = parseStrictJson(bytes, DOCUMENT)
+  const value = parseStrictJson(bytes, DOCUMENT, limits.attestationTokens)
   checkBundle(value, "the bundle")
   return toAttestation(value)
 }
@@ -43,12 +43,31 @@ function toAttestation(value: unknown): UntrustedAttestation {
   const { content, verificationMaterial } = bundle
   const signature = content.$case === "dsseEnvelope" ? content.dsseEnvelope.signatures[0] : undefined
   if (content.$case !== "dsseEnvelope" || signature === undefined) throw malformed("the bundle", "has no DSSE envelope")
+  checkUnsigned(bundle, signature.keyid)
   const { payloadType, payload } = content.dsseEnvelope
   const envelope = { payloadType, payload, signature: signature.sig }
   const key = verificationMaterial.content
   if (key.$case === "certificate") return { bundle, envelope, key: { certificate: key.certificate.rawBytes } }
   if (key.$case === "publicKey") return { bundle, envelope, key: { hint: key.publicKey.hint } }
   throw malformed("verificationMaterial", "has neither a certificate nor a public key")
+}
+
+const REKOR_V2 = "0.0.2"
+
+/**
+ * Fields that no signature covers, where no signer writes any other value: one evidence would have many spellings, and
+ * another reader might believe them. Beside a certificate no key is named; beside a public key's hint signers differ in
+ * what they name, and it is ignored. A Rekor v2 gives no time. A Rekor v1 does: one that is not promised is ignored,
+ * since the format lets the promise be left out.
+ */
+function checkUnsigned({ verificationMaterial }: BundleLatest, keyid: string): void {
+  const { content, tlogEntries } = verificationMaterial
+  if (content.$case === "certificate" && keyid !== "") throw malformed("keyid", "names a key beside a certificate")
+  const timed = tlogEntries.some(
+    entry =>
+      entry.kindVersion?.version === REKOR_V2 && entry.inclusionPromise === undefined && entry.integratedTime !== "0",
+  )
+  if (timed) throw malformed("integratedTime", "is a time that the log does not give")
 }
 
 type Check = (value: unknown, where: string) => void

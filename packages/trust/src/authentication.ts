@@ -130,9 +130,13 @@ function checkSignature(holds: boolean, by: string): void {
   if (!holds) throw broken("bad-signature", `the signature over the statement is not by ${by}`)
 }
 
-function unknownKey(sha256: string | undefined, hint: string, { expected }: SignerRules): EvidenceError {
+function unknownKey(sha256: string | undefined, hint: string, rules: SignerRules): EvidenceError {
   const found = sha256 ? `key sha256:${sha256}` : `a key with the hint ${JSON.stringify(hint.slice(0, 100))}`
-  return new EvidenceError("untrusted-key", `expected ${expected}, found a signature that names ${found}`, {
+  if (sha256 !== undefined && rules.acceptsKey(sha256))
+    return new EvidenceError("untrusted-key", `${found} is accepted, but its PEM is not given`, {
+      hint: "give the PEM with --key",
+    })
+  return new EvidenceError("untrusted-key", `expected ${rules.expected}, found a signature that names ${found}`, {
     hint: "if this key is the right one, give its PEM with --key",
   })
 }

@@ -38,6 +38,8 @@ export interface SignerRules {
   readonly expected: string
   readonly acceptsIdentities: boolean
   readonly accepts: (signer: Signer) => boolean
+  /** By its SHA-256. */
+  readonly acceptsKey: (sha256: string) => boolean
 }
 
 interface Rule {
@@ -51,13 +53,15 @@ interface Rule {
  * does not compile
  */
 export function compileSignerPolicy(policy: SignerPolicy): SignerRules {
-  if ("anySignerUnsafe" in policy) return { expected: "any signer", acceptsIdentities: true, accepts: () => true }
+  if ("anySignerUnsafe" in policy)
+    return { expected: "any signer", acceptsIdentities: true, accepts: () => true, acceptsKey: () => false }
   if (policy.accepted.length === 0) throw new EvidenceError("no-signer-chosen", "no accepted signer is named")
   const rules = policy.accepted.map(compileRule)
   return {
     expected: describeRules(rules),
     acceptsIdentities: rules.some(rule => rule.kind === "identity"),
     accepts: signer => rules.some(rule => rule.accepts(signer)),
+    acceptsKey: sha256 => policy.accepted.some(rule => "keySha256" in rule && rule.keySha256 === sha256),
   }
 }
 

@@ -228,11 +228,19 @@ describe("a broken bundle", () => {
     ["other log's name", "bad-log-entry", b => (entry(b).logId.keyId = flipped(entry(b).logId.keyId))],
     ["no timestamp", "no-trusted-time", b => (b.verificationMaterial.timestampVerificationData = {})],
     [
-      "a time that nobody promised",
+      "a time that this log does not give",
+      "malformed-attestation",
+      b => (entry(b).integratedTime = `${Math.floor(Date.now() / 1000)}`),
+    ],
+    ["a key's name beside a certificate", "malformed-attestation", b => (b.dsseEnvelope.signatures[0].keyid = "x")],
+    [
+      "a promise that is gone, and no timestamp",
       "no-trusted-time",
       b => {
+        b.verificationMaterial = parse(signedV1).verificationMaterial
+        b.dsseEnvelope = parse(signedV1).dsseEnvelope
         b.verificationMaterial.timestampVerificationData = {}
-        entry(b).integratedTime = `${Math.floor(Date.now() / 1000)}`
+        delete entry(b).inclusionPromise
       },
     ],
     [

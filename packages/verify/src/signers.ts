@@ -1,4 +1,4 @@
-import { type Authenticator, EvidenceError, type PolicyDocument } from "@envidence/core"
+import { type Authenticator, canonicalJson, EvidenceError, type PolicyDocument } from "@envidence/core"
 import { readBoundedFile } from "@envidence/oci"
 import {
   type AcceptedIdentity,
@@ -21,20 +21,24 @@ export interface Trust {
   readonly authenticator: Authenticator
   /** SHA-256 of the trusted root in force; null where none was needed. */
   readonly trustedRootSha256: () => string | null
+  /** Whether the command line accepts a signer that the policy, which names its own, does not. */
+  readonly policySignersSetAside: boolean
 }
 
 /** @throws EvidenceError no-signer-chosen, usage, input-not-found */
 export async function readTrust(told: VerifyArguments, policy: PolicyDocument): Promise<Trust> {
   const signers = chooseSigners(told, policy)
+  demandKey(signers, told)
   const publicKey =
     told.key === undefined ? undefined : Buffer.from(await readBoundedFile(told.key, KEY_BYTES)).toString()
   let root: TrustedRoot | undefined
   if (told.trustedRoot !== undefined)
     root = readTrustedRoot(await readBoundedFile(told.trustedRoot, TRUSTED_ROOT_BYTES))
   const trustedRootSha256 = () => root?.sha256 ?? null
+  const policySignersSetAside = goesBeyond(signers, publicKey, policy)
   if (publicKey !== undefined && signers === undefined) {
     const authenticator = keyAuthenticator({ publicKeyPem: publicKey, ...(root && { trustedRoot: root }) })
-    return { authenticator, trustedRootSha256 }
+    return { authenticator, trustedRootSha256, policySignersSetAside }
   }
   const trustedRoot = async () => {
     root ??= told.offline ? refuseOffline() : await fetchPublicGoodRoot()
@@ -46,7 +50,28 @@ export async function readTrust(told: VerifyArguments, policy: PolicyDocument): 
     signers: accepted,
     ...(publicKey !== undefined && { publicKeys: [publicKey] }),
   })
-  return { authenticator, trustedRootSha256 }
+  return { authenticator, trustedRootSha256, policySignersSetAside }
+}
+
+function goesBeyond(
+  signers: SignerPolicy | undefined,
+  publicKey: string | undefined,
+  { signers: byPolicy = [] }: PolicyDocument,
+): boolean {
+  const chosen = withKey(signers ?? { accepted: [] }, publicKey)
+  if (byPolicy.length === 0 || "anySignerUnsafe" in chosen) return false
+  const named = new Set(byPolicy.map(signer => canonicalJson(signer)))
+  return chosen.accepted.some(signer => !named.has(canonicalJson(signer)))
+}
+
+// A key's digest verifies nothing: without its PEM every signature by it would be refused.
+function demandKey(signers: SignerPolicy | undefined, { key }: VerifyArguments): void {
+  if (key !== undefined || signers === undefined || "anySignerUnsafe" in signers) return
+  const [first] = signers.accepted
+  if (first === undefined || !signers.accepted.every(signer => "keySha256" in signer)) return
+  throw new EvidenceError("usage", "the policy accepts keys only, and no key is given to verify with", {
+    hint: `Give the key's PEM by --key: the policy names sha256:${"keySha256" in first ? first.keySha256 : ""}.`,
+  })
 }
 
 function refuseOffline(): never {

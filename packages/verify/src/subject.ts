@@ -9,6 +9,7 @@ import {
 } from "@envidence/core"
 import {
   buildImageSbom,
+  findDockerfile,
   type ImageReference,
   inventoriesOf,
   inventoryImage,
@@ -38,8 +39,7 @@ export async function readSubject(
   const named = told.imageDigest === undefined ? {} : { image: parseDigest(told.imageDigest) }
   const { expected, own } =
     told.image === undefined ? { expected: named, own: {} } : await readImage(told.image, authenticated, world)
-  const { dockerfile } = authenticated.bundle.submission
-  const submission = told.submission === undefined ? undefined : await readSubmission(told.submission, dockerfile)
+  const submission = told.submission === undefined ? undefined : await readSubmission(told.submission)
   if (Object.keys(expected).length === 0 && submission === undefined)
     return { expected: { anySubjectUnsafe: true }, own }
   return { expected: { ...expected, ...(submission && { submission }) }, own }
@@ -63,8 +63,9 @@ function parseDigest(text: string): Digest {
   throw new EvidenceError("usage", "--image-digest is sha256: and 64 lower-case hexadecimal digits")
 }
 
-async function readSubmission(directory: string, dockerfile: string | null): Promise<Digest> {
-  return submissionDigest(await readBuildContext(directory, { dockerfile }))
+// The checkout says itself which Dockerfile it is built by: the bundle's word would let a signer leave it out.
+async function readSubmission(directory: string): Promise<Digest> {
+  return submissionDigest(await readBuildContext(directory, { dockerfile: await findDockerfile(directory) }))
 }
 
 interface ReadImage {
@@ -84,7 +85,7 @@ function readImage(text: string, { predicate }: AuthenticatedBundle, world: Worl
     const { bytes } = buildImageSbom({ ...image, manifestDigest }, inventory)
     return {
       expected: isMade ? { imageConfig: image.configDigest } : { image: image.manifestDigest },
-      own: { layers: inventoriesOf(inventory), sbom: bytes },
+      own: { layers: inventoriesOf(inventory), sbom: bytes, ...(image.index && { index: image.index.bytes }) },
     }
   })
 }

@@ -31,7 +31,13 @@ export async function verifyBundle(told: VerifyArguments, world: World): Promise
   demandSubject(told)
   const policy = await choosePolicy(told.policy, readPolicyFile)
   const trust = await readTrust(told, policy)
-  const known: Known = { policy, expectedChallenge: told.challenge ?? null, trustedRootSha256: null }
+  const { policySignersSetAside } = trust
+  const known: Known = {
+    policy,
+    expectedChallenge: told.challenge ?? null,
+    trustedRootSha256: null,
+    policySignersSetAside,
+  }
   try {
     await runSteps(told, policy, trust, world, known)
   } catch (error) {
@@ -98,5 +104,13 @@ function checkFreshness(
 
 /** Reads a bundle without checking any signature. @throws EvidenceError */
 export async function inspectBundle(input: string, world: World): Promise<UntrustedBundle> {
-  return readBundle(await readInput(input, world), nodeCompression)
+  const packed = await readInput(input, world)
+  try {
+    return await readBundle(packed, nodeCompression)
+  } catch (cause) {
+    if (!(cause instanceof EvidenceError)) throw cause
+    const hint = cause.hint === undefined ? {} : { hint: cause.hint }
+    const named = input === "-" ? "standard input" : input
+    throw new EvidenceError(cause.code, `${named}: ${cause.message}`, { cause, ...hint })
+  }
 }

@@ -7,7 +7,7 @@ import { canonicalJsonBytes } from "../json.js"
 import type { ManifestDocument, PredicateDocument, StatementDocument } from "../schema/documents.generated.js"
 import { assertDocument } from "../schema/validate.js"
 import { type ArchiveMember, packArchive } from "./archive.js"
-import { ATTESTATION, MANIFEST, memberLimit, memberRoles, type RoleName, STATEMENT } from "./members.js"
+import { ATTESTATION, checkEntries, MANIFEST, memberLimit, memberRoles, type RoleName, STATEMENT } from "./members.js"
 
 export interface NewMember extends ArchiveMember {
   readonly role: RoleName
@@ -42,6 +42,7 @@ export async function assembleBundle(
   const large = members.find(({ bytes, role }) => bytes.length > memberLimit(role))
   if (large !== undefined)
     throw new EvidenceError("limit-exceeded", `${large.path} is larger than ${memberLimit(large.role)} bytes`)
+  checkEntries(members)
   const sorted = members.toSorted((a, b) => compareBytewise(a.path, b.path))
   const rows = await Promise.all(
     sorted.map(async ({ path, bytes, role, mediaType }) => ({

@@ -28,13 +28,9 @@ export async function gunzip(bytes: Uint8Array, compression: Compression): Promi
   if (size > limits.unpackedBytes) throw tooLarge()
   let body: Uint8Array
   try {
-    body = await compression.inflateRaw(
-      bytes.subarray(HEADER.length, bytes.length - TRAILER_BYTES),
-      limits.unpackedBytes,
-    )
+    body = await compression.inflateRaw(bytes.subarray(HEADER.length, bytes.length - TRAILER_BYTES), size)
   } catch (cause) {
-    if (cause instanceof RangeError) throw tooLarge()
-    throw broken("broken data", cause)
+    throw broken(cause instanceof RangeError ? "longer than its length says" : "broken data", cause)
   }
   if (body.length !== size) throw broken("length does not match")
   if (crc32(body) !== trailer.getUint32(0, true)) throw broken("checksum does not match")

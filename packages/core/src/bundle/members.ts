@@ -1,3 +1,4 @@
+import { EvidenceError } from "../errors.js"
 import { limits } from "../limits.js"
 import type { DocumentName } from "../schema/validate.js"
 
@@ -48,6 +49,26 @@ export const isKnownRole = (role: string): role is RoleName => Object.hasOwn(mem
 /** Names of members: lower ASCII depth and length, no dot files, so that no unpacker can be led elsewhere. */
 export const MEMBER_NAME = /^[A-Za-z0-9][A-Za-z0-9._-]*(\/[A-Za-z0-9][A-Za-z0-9._-]*){0,7}$/
 
+const roleLimits: Readonly<Partial<Record<string, number>>> = {
+  policy: limits.ownDocumentBytes,
+  snapshot: limits.ownDocumentBytes,
+  "layer-inventory": limits.inventoryBytes,
+  observation: limits.observationBytes,
+} satisfies Partial<Record<RoleName, number>>
+
+const NEWLINE = 0x0a
+
+/** Counts what inventories hold before anything parses them. @throws EvidenceError limit-exceeded */
+export function checkEntries(members: Iterable<{ readonly role: string; readonly bytes: Uint8Array }>): void {
+  let entries = 0
+  for (const { role, bytes } of members) {
+    if (role !== ("layer-inventory" satisfies RoleName)) continue
+    for (let at = bytes.indexOf(NEWLINE); at >= 0; at = bytes.indexOf(NEWLINE, at + 1))
+      if (++entries > limits.imageEntries)
+        throw new EvidenceError("limit-exceeded", `the image has more than ${limits.imageEntries} entries`)
+  }
+}
+
 /** Bytes that a member of this role may have. */
 export const memberLimit = (role: string): number =>
-  role === ("layer-inventory" satisfies RoleName) ? limits.inventoryBytes : limits.documentBytes
+  (Object.hasOwn(roleLimits, role) ? roleLimits[role] : undefined) ?? limits.documentBytes

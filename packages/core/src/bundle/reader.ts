@@ -12,7 +12,16 @@ import type {
 } from "../schema/documents.generated.js"
 import { parseDocument } from "../schema/validate.js"
 import { type ArchiveMember, unpackArchive } from "./archive.js"
-import { ATTESTATION, isKnownRole, MANIFEST, memberLimit, memberRoles, type RoleName, STATEMENT } from "./members.js"
+import {
+  ATTESTATION,
+  checkEntries,
+  isKnownRole,
+  MANIFEST,
+  memberLimit,
+  memberRoles,
+  type RoleName,
+  STATEMENT,
+} from "./members.js"
 import { type Observation, parseObservation } from "./observation.js"
 
 export interface BundleMember extends ArchiveMember {
@@ -55,13 +64,14 @@ export async function readBundle(packed: Uint8Array, compression: Compression): 
   const [head, second, ...rest] = await unpackArchive(packed, compression)
   if (head === undefined || (head.path !== ATTESTATION && head.path !== STATEMENT))
     throw new EvidenceError("no-attestation", `the bundle does not begin with ${ATTESTATION}`)
-  if (head.bytes.length > limits.attestationBytes)
-    throw new EvidenceError("limit-exceeded", `${head.path} is larger than ${limits.attestationBytes} bytes`)
+  checkBytes(head.bytes.length, limits.attestationBytes, head.path)
   if (second?.path !== MANIFEST) throw new EvidenceError("missing-member", `${MANIFEST} is not the second member`)
-  const manifest = parseDocument("ManifestDocument", checkSize(second).bytes, MANIFEST)
+  checkBytes(second.bytes.length, limits.ownDocumentBytes, MANIFEST)
+  const manifest = parseDocument("ManifestDocument", second.bytes, MANIFEST)
   checkCritical(manifest)
   const members = await matchMembers(manifest, rest)
   checkRoles(members)
+  checkEntries(members.values())
   const document = <Name extends keyof Documents>(name: Name, role: RoleName) => {
     const member = [...members.values()].find(candidate => candidate.role === role) as BundleMember
     return parseDocument(name, member.bytes, member.path)
@@ -127,9 +137,13 @@ function checkOrder(manifest: ManifestDocument, found: readonly ArchiveMember[])
   if (wrong !== undefined) throw new EvidenceError("malformed-archive", `member ${wrong.path} is out of order`)
 }
 
-function checkSize(member: ArchiveMember, role = ""): ArchiveMember {
-  if (member.bytes.length <= memberLimit(role)) return member
-  throw new EvidenceError("limit-exceeded", `${member.path} is larger than ${memberLimit(role)} bytes`)
+function checkSize(member: ArchiveMember, role: string): ArchiveMember {
+  checkBytes(member.bytes.length, memberLimit(role), member.path)
+  return member
+}
+
+function checkBytes(found: number, limit: number, what: string): void {
+  if (found > limit) throw new EvidenceError("limit-exceeded", `${what} is larger than ${limit} bytes`)
 }
 
 function checkRoles(members: ReadonlyMap<string, BundleMember>): void {
@@ -144,13 +158,11 @@ function checkRoles(members: ReadonlyMap<string, BundleMember>): void {
 }
 
 function readObservations(members: ReadonlyMap<string, BundleMember>): Map<string, Observation> {
-  const observations = new Map<string, Observation>()
-  for (const member of members.values()) {
-    if (member.role !== "observation") continue
-    const observation = parseObservation(member.bytes, member.path)
-    observations.set(observation.criterion, observation)
-  }
-  return observations
+  const found = [...members.values()].filter(({ role }) => role === "observation")
+  const size = found.reduce((sum, { bytes }) => sum + bytes.length, 0)
+  checkBytes(size, limits.observationsBytes, "what was observed")
+  const observations = found.map(({ bytes, path }) => parseObservation(bytes, path))
+  return new Map(observations.map(observation => [observation.criterion, observation]))
 }
 
 /** Parses JSON of a member that no schema of ours describes, such as the image's own documents. */

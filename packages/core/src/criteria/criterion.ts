@@ -23,6 +23,7 @@ export interface StaticEvidence {
 /** What a judge may know beside the facts: only what is bound by the signature, and who asks. */
 export interface JudgeContext {
   readonly imageDigest: Digest
+  readonly configDigest: Digest
   readonly sbomDigest: Digest | null
   readonly builtFromSubmission: boolean
   /** What `deriveSeeds` gives for the challenge: which seeds to play is not the signer's choice. */
@@ -133,6 +134,14 @@ export function shortInstruction(instruction: string): string {
   const line = instruction.replace(/\b([0-9a-f]{12})[0-9a-f]{52}\b/g, "$1…").replace(/\s+/g, " ")
   return line.length <= 120 ? line : `${line.slice(0, 119)}…`
 }
+
+/** For facts of which no run could have observed both halves: whoever wrote them did not see them. */
+export const contradiction = (what: string, rest: Rest = {}) =>
+  fail(
+    `the observation contradicts itself: ${what}`,
+    "run emit-evidence again, and leave what it writes as it is",
+    rest,
+  )
 
 /** `1 byte`, `2 bytes`. */
 export const countOf = (count: number, noun: string): string => `${count} ${noun}${count === 1 ? "" : "s"}`

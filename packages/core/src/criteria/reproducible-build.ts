@@ -1,6 +1,14 @@
 import { explainedCauses } from "../image/difference-remedies.js"
 import type { FactsOf } from "./criterion.js"
-import { countOf, defineMeasuredCriterion, fail, type JudgedPart, pass, shortInstruction } from "./criterion.js"
+import {
+  contradiction,
+  countOf,
+  defineMeasuredCriterion,
+  fail,
+  type JudgedPart,
+  pass,
+  shortInstruction,
+} from "./criterion.js"
 import { atLeast } from "./threshold.js"
 
 type Facts = FactsOf<"ReproducibleBuildObservation">
@@ -18,7 +26,7 @@ export const reproducibleBuild = defineMeasuredCriterion({
   thresholds: {
     builds: atLeast(2, { unit: "builds", reason: "The RFC asks for two builds." }),
   },
-  judge(facts, { builds }, { imageDigest }) {
+  judge(facts, { builds }, { imageDigest, configDigest }) {
     const digests = facts.builds.map(build => build.manifestDigest)
     const observed = {
       engine: `${facts.engine.name} ${facts.engine.version}`,
@@ -34,6 +42,8 @@ export const reproducibleBuild = defineMeasuredCriterion({
       return fail(`${digests.length} builds were compared, ${builds} are asked`, "run emit-evidence again", {
         observed,
       })
+    const impossible = contradictionOf(facts, configDigest)
+    if (impossible !== undefined) return contradiction(impossible, { observed })
     if (new Set(digests).size === 1) return pass(`${digests.length} clean builds gave the same digest`, { observed })
     const parts = [...describeCauses(facts), ...facts.differences.map(describe)]
     return fail(summary(facts), parts[0]?.remedy ?? VARYING, { observed, parts })
@@ -41,6 +51,19 @@ export const reproducibleBuild = defineMeasuredCriterion({
 })
 
 const VARYING = "remove what differs from run to run (clocks, random names, unpinned downloads)"
+// A manifest names its config and layers by digest, and the config its diff_ids: what is equal outside is so inside.
+function contradictionOf({ builds, differences, omitted }: Facts, configDigest: string): string | undefined {
+  const [first] = builds
+  if (first?.configDigest !== configDigest) return "the judged image, but another config than the image's"
+  const equal = builds.filter(build => build.manifestDigest === first.manifestDigest)
+  const other = equal.find(
+    ({ configDigest, diffIds }) => configDigest !== first.configDigest || diffIds.join() !== first.diffIds.join(),
+  )
+  if (other !== undefined) return "one manifest digest, but different configs or layers"
+  if (equal.length === builds.length && (differences.length > 0 || omitted > 0))
+    return "one manifest digest, but differences"
+  return undefined
+}
 
 function summary(facts: Facts): string {
   const causes = facts.causes

@@ -42,9 +42,10 @@ export const resourceDeclarations = defineStaticCriterion({
     const declared = Object.fromEntries(Object.entries(facts.declared).map(([name, { value }]) => [name, value]))
     const part = (name: string, because: string, line: number | null) =>
       describe(name, because, facts.file, line, limits)
-    const undeclared = REQUIRED.filter(name => facts.declared[name] === undefined)
+    const named = facts.problems.map(({ because }) => /^`(\w+)` is/.exec(because)?.[1])
+    const undeclared = REQUIRED.filter(name => facts.declared[name] === undefined && !named.includes(name))
     const parts = [
-      ...facts.problems.map(({ line, because }) => part("declaration", because, line)),
+      ...facts.problems.map(({ line, because }, i) => part(named[i] ?? "declaration", because, line)),
       // Where the whole block is missing, that is the problem.
       ...(facts.line === null && facts.problems.length > 0 ? [] : undeclared).map(name =>
         part(name, `\`${name}\` is not declared`, facts.line),
@@ -85,7 +86,8 @@ function describe(
 }
 
 function remedyFor(id: string, limits: Readonly<Record<Name, number>>): string {
-  if (!Object.hasOwn(UNITS, id)) return "declare numbers for cpu, memory_mb and disk_mb under `validation: resources:`"
+  if (!Object.hasOwn(UNITS, id))
+    return "declare numbers for cpu (cores), memory_mb and disk_mb under `validation: resources:`"
   const name = id as Name
-  return `set \`${name}\` under \`validation: resources:\`, to at most ${limits[name]} ${UNITS[name]}`
+  return `set \`${name}\` under \`validation: resources:\` to a number of ${UNITS[name]}, at most ${limits[name]}`
 }

@@ -1,4 +1,5 @@
 import parseSpdxExpression from "spdx-expression-parse"
+import { isVisible } from "../report/escape.js"
 
 /** Why a label's value has not the form that it should have, in words that complete "it is"; undefined where it has. */
 export type LabelFormat = (value: string) => string | undefined
@@ -32,8 +33,7 @@ export function malformedLabels(labels: Readonly<Record<string, string>>): { lab
 }
 
 /** Whether a person sees nothing: spaces, controls, zero-width characters, fillers that look like spaces. */
-export const isBlank = (value: string): boolean =>
-  !/[^\p{White_Space}\p{C}\p{Default_Ignorable_Code_Point}\u2800]/u.test(value)
+export const isBlank = (value: string): boolean => !isVisible(value)
 
 const DATE_TIME = /^(\d{4})-(\d\d)-(\d\d)[Tt](\d\d):(\d\d):(\d\d)(?:\.\d+)?(?:[Zz]|[+-](?:[01]\d|2[0-3]):[0-5]\d)$/
 

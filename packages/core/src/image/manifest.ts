@@ -112,9 +112,9 @@ export function parseImageConfig(bytes: Uint8Array): ImageConfig {
   const rootfs = object(document.rootfs, `rootfs in ${what}`)
   if (rootfs.type !== "layers") throw malformed(`rootfs in ${what} is not of type "layers"`)
   return {
-    os: text(document.os, `os in ${what}`),
-    architecture: text(document.architecture, `architecture in ${what}`),
-    variant: optional(document.variant, value => text(value, `variant in ${what}`)) ?? null,
+    os: platformPart(document.os, `os in ${what}`),
+    architecture: platformPart(document.architecture, `architecture in ${what}`),
+    variant: optional(document.variant, value => platformPart(value, `variant in ${what}`)) ?? null,
     created: optional(document.created, value => text(value, `created in ${what}`)) ?? null,
     config: parseExecution(optional(document.config, value => object(value, `config in ${what}`)) ?? {}),
     diffIds: list(rootfs.diff_ids, `diff_ids in ${what}`, limits.layers).map((id, i) => digest(id, `diff_id ${i}`)),
@@ -276,9 +276,9 @@ function parseDescriptor(value: unknown, what: string): Descriptor {
 function parsePlatform(value: unknown, what: string): string {
   const platform = object(value, `the platform of ${what}`)
   return platformOf({
-    os: text(platform.os, `the os of ${what}`),
-    architecture: text(platform.architecture, `the architecture of ${what}`),
-    variant: optional(platform.variant, variant => text(variant, `the variant of ${what}`)) ?? null,
+    os: platformPart(platform.os, `the os of ${what}`),
+    architecture: platformPart(platform.architecture, `the architecture of ${what}`),
+    variant: optional(platform.variant, variant => platformPart(variant, `the variant of ${what}`)) ?? null,
   })
 }
 
@@ -301,6 +301,12 @@ function list(value: unknown, what: string, maximum: number): readonly unknown[]
 function text(value: unknown, what: string): string {
   if (typeof value === "string") return value
   throw malformed(`${what} is not text`)
+}
+
+// Reports show platforms among words of our own, so they may look like nothing else.
+function platformPart(value: unknown, what: string): string {
+  if (typeof value === "string" && /^[A-Za-z0-9][A-Za-z0-9._-]{0,31}$/.test(value)) return value
+  throw malformed(`${what} is not the name of one`)
 }
 
 // Docker writes null for what is not set.

@@ -2,13 +2,42 @@
 // terminal, a Markdown renderer or whoever reads logs line by line.
 
 // Controls, format characters (bidirectional overrides, zero-width ones), line and paragraph separators, private use,
-// surrogates and unassigned code points: what a person cannot see, or sees as something else.
-const UNSEEN = /[\p{Cc}\p{Cf}\p{Zl}\p{Zp}\p{Co}\p{Cs}\p{Cn}]/gu
+// surrogates, unassigned and default-ignorable code points, blanks that are letters or symbols by name (fillers, the
+// empty Braille pattern, blank hieroglyphs), and every space but the ordinary one.
+const UNSEEN =
+  "\\p{Cc}\\p{Cf}\\p{Zl}\\p{Zp}\\p{Co}\\p{Cs}\\p{Cn}\\p{Default_Ignorable_Code_Point}" +
+  "\\u115f\\u1160\\u2800\\u3164\\uffa0\\u{13441}\\u{13442}\\u00a0\\u1680\\u2000-\\u200a\\u202f\\u205f\\u3000"
+
+// The blocks whose letters run from right to left (Unicode, DerivedBidiClass.txt: default class R or AL): Hebrew, Arabic
+// and others. One such letter reorders the figures and marks beside it in a line of a report, so that they read as
+// another fact. An honest name in these scripts becomes code points: safe, if not readable.
+const REORDERING = "\\u0590-\\u08ff\\ufb1d-\\ufdff\\ufe70-\\ufeff\\u{10800}-\\u{10fff}\\u{1e800}-\\u{1efff}"
+
+// Marks that would be drawn over what is not theirs: one without a letter before it, and the fifth and later on one
+// letter, which climb into the lines above.
+const STRAY_MARK = "(?<!\\S)\\p{M}|(?<=\\p{M}{4})\\p{M}"
+
+const UNSAFE = new RegExp(`[${UNSEEN}${REORDERING}]|${STRAY_MARK}`, "gu")
+
+const VISIBLE = new RegExp(`[^\\s\\p{M}${UNSEEN}]`, "u")
 
 const codePoint = (char: string): string => `\\u{${(char.codePointAt(0) ?? 0).toString(16)}}`
 
 /** One line of plain text for a terminal or a log. */
-export const escapeTerminal = (text: string): string => text.replace(UNSEEN, codePoint)
+export const escapeTerminal = (text: string): string => text.replace(UNSAFE, codePoint)
+
+/** Whether there is anything in it that a person sees. */
+export const isVisible = (text: string): boolean => VISIBLE.test(text)
+
+/** JSON text whose strings hold only what a terminal may show; it reads back as the same value. */
+export const escapeJson = (json: string): string =>
+  json.replace(UNSAFE, char =>
+    char === "\n"
+      ? char
+      : Array.from({ length: char.length }, (_, i) => `\\u${char.charCodeAt(i).toString(16).padStart(4, "0")}`).join(
+          "",
+        ),
+  )
 
 /** For identities, where a letter that only looks like another is an attack: all beyond ASCII is shown as code points. */
 export const escapeIdentity = (text: string): string => escapeTerminal(text).replace(/[^\x20-\x7e]/gu, codePoint)

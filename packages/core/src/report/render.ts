@@ -1,10 +1,11 @@
+import { escapeJson } from "./escape.js"
 import { renderMarkdown } from "./markdown.js"
 import type { Report } from "./report.js"
 import { renderText } from "./text.js"
 
 const renderers = {
   text: renderText,
-  json: (report: Report) => `${JSON.stringify(report, null, 2)}\n`,
+  json: (report: Report) => `${escapeJson(JSON.stringify(report, null, 2))}\n`,
   markdown: renderMarkdown,
 } as const satisfies Record<string, (report: Report) => string>
 

@@ -27,6 +27,8 @@ export interface ReportFacts {
   readonly policy: PolicyDocument | null
   readonly expectedChallenge: string | null
   readonly trustedRootSha256: string | null
+  /** Whether the command line accepts signers that the policy, which names its own, does not. */
+  readonly policySignersSetAside?: boolean
   /** A signer that was found and is not accepted. */
   readonly refusedSigner?: Signer
   readonly error?: EvidenceError
@@ -76,16 +78,20 @@ function verdictOf(error: EvidenceError | undefined, accepted: boolean): Report[
   return exitCodeOf[error.code as ErrorCode] < 3 ? "no-decision" : "rejected"
 }
 
+// The title stands beside our own words: a name with spaces could say any of them, so it is quoted.
+function nameOf(text: string, length: number): string {
+  const short = shorten(text, length)
+  return /^[A-Za-z0-9._/@+-]+$/.test(text) ? short : JSON.stringify(short)
+}
+
 const titleOf = ({ name, version }: Declaration, submission: string): string =>
   [
-    shorten(name ?? "unnamed", TITLE_CHARACTERS),
-    shorten(version ?? "", TITLE_CHARACTERS),
+    name === null ? "unnamed" : nameOf(name, 28),
+    version === null ? "" : nameOf(version, 14),
     submission === "" ? "" : `at ${submission.replace("sha256:", "").slice(0, 12)}`,
   ]
     .filter(Boolean)
     .join(" ")
-
-const TITLE_CHARACTERS = 200
 
 function describeBundle(
   bundle: UntrustedBundle,
@@ -115,7 +121,12 @@ function describeChallenge({ expectedChallenge, authenticated }: ReportFacts): R
 // The report's list of what was not checked takes 256 lines, and one for each criterion and binding.
 const UNMEASURED_SHOWN = 64
 
-function honestyOf({ authenticated, bound }: ReportFacts, findings: readonly Finding[]): Report["honesty"] {
+export const SIGNERS_SET_ASIDE = "the policy's own signers were set aside by the command line"
+
+function honestyOf(
+  { authenticated, bound, policySignersSetAside }: ReportFacts,
+  findings: readonly Finding[],
+): Report["honesty"] {
   const named = (assurance: Finding["assurance"]) =>
     findings.filter(finding => finding.assurance === assurance).map(finding => finding.id)
   // A criterion may pass on the half of it that was looked at.
@@ -132,6 +143,7 @@ function honestyOf({ authenticated, bound }: ReportFacts, findings: readonly Fin
     notChecked: [
       ...named("missing"),
       ...[...new Set(unmeasured)].slice(0, UNMEASURED_SHOWN),
+      ...(policySignersSetAside === true ? [SIGNERS_SET_ASIDE] : []),
       ...open.map(binding => `${binding.id}: ${binding.because}`),
       "that the reward means what the README says",
       "how the environment behaves elsewhere than under validation",

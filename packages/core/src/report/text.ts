@@ -3,8 +3,8 @@ import type { Finding } from "../rejudge.js"
 import { escapeIdentity, escapeTerminal, shorten } from "./escape.js"
 import { exceptionsOf } from "./exceptions.js"
 import { remediesOf } from "./remedies.js"
-import type { Report } from "./report.js"
-import { wrapBeside } from "./wrap.js"
+import { type Report, SIGNERS_SET_ASIDE } from "./report.js"
+import { shortenToColumns, wrapBeside } from "./wrap.js"
 
 const COLUMN = 14
 const PARTS_SHOWN = 12
@@ -24,12 +24,11 @@ const VERDICT: Readonly<Record<Report["verdict"], string>> = {
 }
 
 function headline({ verdict, title, policy }: Report): string {
-  const parts = [
-    VERDICT[verdict],
-    escapeTerminal(title),
-    policy === null ? "" : `policy ${policy.id}/${policy.version}`,
-  ]
-  return shorten(parts.filter(part => part !== "").join("  "), 80)
+  const by = policy === null ? "" : `  policy ${escapeTerminal(`${policy.id}/${policy.version}`)}`
+  const room = 80 - VERDICT[verdict].length - by.length - 2
+  // Only the contributor's own words are cut, never who judged and how.
+  const shown = title === "" ? "" : `  ${shortenToColumns(escapeTerminal(title), Math.max(room, 16))}`
+  return `${VERDICT[verdict]}${shown}${by}`
 }
 
 const row = (label: string, text: string): string[] => wrapBeside(label, escapeTerminal(text), COLUMN)
@@ -88,9 +87,16 @@ function summary(report: Report): string[] {
     ...assuranceRow("Corroborated", "corroborated", findings),
     ...assuranceRow(report.verdict === "checked" ? "Observed" : "Signer's word", "attested", findings),
     ...assuranceRow("Unmeasured", "missing", findings),
+    ...stillToObserve(report),
     ...askedFor(findings),
     ...row("Not shown", "that the reward means what the README says; behaviour elsewhere"),
   ]
+}
+
+// A fast check observes less than a policy may ask for.
+function stillToObserve({ verdict, findings }: Report): string[] {
+  if (verdict !== "checked" || findings.length >= catalogue.length) return []
+  return row("Not checked", "what only building twice and running shows: emit-evidence SUBMISSION")
 }
 
 // What the contributor asked to be spared. Declared nondeterminism is shown even where nothing requires determinism.
@@ -117,14 +123,16 @@ function askedFor(findings: readonly Finding[]): string[] {
   ]
 }
 
-function signerRows({ bundles, error }: Report): string[] {
-  return bundles.flatMap(({ signer }) => {
+function signerRows({ bundles, error, honesty }: Report): string[] {
+  const setAside = honesty.notChecked.includes(SIGNERS_SET_ASIDE) ? row("Set aside", SIGNERS_SET_ASIDE) : []
+  const rows = bundles.flatMap(({ signer }) => {
     if (signer === null) return row("Signer", "none that was verified")
     const issuer = signer.issuer === null ? `a ${signer.kind}` : `issuer ${escapeIdentity(signer.issuer)}`
     const who = `${escapeIdentity(signer.identity)} (${issuer})`
     const isRefused = error?.code === "untrusted-signer" || error?.code === "untrusted-key"
     return wrapBeside("Signer", isRefused ? `NOT ACCEPTED: ${who}` : `${who}, ${machineOf(signer.claims)}`, COLUMN)
   })
+  return [...rows, ...setAside]
 }
 
 // Only the CI provider's own machines are not the contributor's: on any other, root can invent figures.

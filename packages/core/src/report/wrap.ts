@@ -1,4 +1,31 @@
+import { eastAsianWidth } from "get-east-asian-width"
+
 const WIDTH = 80
+
+/** Columns of a terminal that `text` takes, once escaped: Chinese, Japanese, Korean and emoji take two a character. */
+export function columnsOf(text: string): number {
+  let columns = 0
+  for (const char of text) columns += widthOf(char)
+  return columns
+}
+
+const widthOf = (char: string): number => (/\p{M}/u.test(char) ? 0 : eastAsianWidth(char.codePointAt(0) ?? 0))
+
+/** Cut to so many columns, with a mark that it was. */
+export function shortenToColumns(text: string, columns: number): string {
+  return columnsOf(text) <= columns ? text : `${text.slice(0, endOfColumns(text, columns - 1))}…`
+}
+
+/** How many UTF-16 units fit in so many columns, marks with their letter. */
+function endOfColumns(text: string, columns: number): number {
+  let [end, used] = [0, 0]
+  for (const char of text) {
+    used += widthOf(char)
+    if (used > columns) break
+    end += char.length
+  }
+  return end
+}
 
 /**
  * `label` in a column of its own, and `text` beside it, broken at spaces to `width` columns. A word that fits no line
@@ -15,12 +42,12 @@ export function wrapBeside(label: string, text: string, column: number, width = 
   }
   let wasLong = false
   for (const word of text.split(" ").flatMap(part => breakWord(part, width - HANGING))) {
-    const isLong = word.length > width - column
+    const isLong = columnsOf(word) > width - column
     if (isLong && !hasWord) {
       lines.push(line)
       line = " ".repeat(HANGING)
     } else if (isLong) startLine(HANGING)
-    else if (wasLong || (hasWord && line.length + 1 + word.length > width)) startLine(column)
+    else if (wasLong || (hasWord && columnsOf(line) + 1 + columnsOf(word) > width)) startLine(column)
     line += hasWord ? ` ${word}` : word
     hasWord = true
     wasLong = isLong
@@ -31,8 +58,12 @@ export function wrapBeside(label: string, text: string, column: number, width = 
 const HANGING = 4
 
 function breakWord(word: string, width: number): string[] {
-  if (word.length <= width) return [word]
-  // Not between the halves of a surrogate pair.
-  const end = /[\ud800-\udbff]/.test(word[width - 1] ?? "") ? width - 1 : width
-  return [word.slice(0, end), ...breakWord(word.slice(end), width)]
+  const pieces: string[] = []
+  let rest = word
+  while (columnsOf(rest) > width) {
+    const end = endOfColumns(rest, width)
+    pieces.push(rest.slice(0, end))
+    rest = rest.slice(end)
+  }
+  return [...pieces, rest]
 }

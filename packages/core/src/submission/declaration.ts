@@ -1,4 +1,15 @@
-import { isMap, isScalar, LineCounter, parseDocument as parseYaml, type YAMLMap } from "yaml"
+import {
+  type Document,
+  isAlias,
+  isMap,
+  isScalar,
+  LineCounter,
+  type Pair,
+  parseDocument as parseYaml,
+  Scalar,
+  visit,
+  type YAMLMap,
+} from "yaml"
 import { limits } from "../limits.js"
 import type { ResourceDeclarationsObservation, SubmissionDocument } from "../schema/documents.generated.js"
 
@@ -39,16 +50,18 @@ export function readDeclaration(texts: SubmissionDocument["texts"]): Declaration
   const source = declarationFiles.flatMap(path => texts.filter(text => text.path === path))[0]
   if (source === undefined) return NOTHING
   const lines = new LineCounter()
-  const document = parseYaml(source.text.slice(0, limits.sourceTextBytes), { lineCounter: lines, uniqueKeys: true })
-  const [error] = document.errors
-  if (error !== undefined || !isMap(document.contents)) {
-    const line = error?.linePos?.[0].line ?? null
-    const because = error === undefined ? "is not a mapping" : `is not YAML: ${error.code}`
+  // Its own check of unique keys is quadratic; ambiguity() does it.
+  const document = parseYaml(source.text.slice(0, limits.sourceTextBytes), { lineCounter: lines, uniqueKeys: false })
+  const problem = whyUnreadable(document, source.path, lines)
+  if (problem !== undefined || !isMap(document.contents)) {
+    const problems = [problem ?? { line: null, because: `${source.path} is not a YAML mapping` }]
     return {
       ...NOTHING,
       file: source.path,
       unread: new Set(RESOURCES),
-      resources: { ...NOTHING.resources, file: source.path, problems: [{ line, because }] },
+      // What cannot be read may declare it.
+      declaresNondeterminism: true,
+      resources: { ...NOTHING.resources, file: source.path, problems },
     }
   }
   const root = document.contents
@@ -61,12 +74,47 @@ export function readDeclaration(texts: SubmissionDocument["texts"]): Declaration
     version: textOf(root, "version"),
     resources: readResources(source.path, root, validation, lines),
     unread: unreadResources(root),
-    // OpenEnv's way to say that rewards vary under one seed.
-    declaresNondeterminism: Number(scalarOf(reward, "variance_tolerance") ?? 0) > 0,
+    // OpenEnv's way to say that rewards vary under one seed. Whatever stands there is one, but for a plain 0.
+    declaresNondeterminism:
+      reward?.has("variance_tolerance") === true && plainNumber(reward, "variance_tolerance") !== 0,
     port: numberOf(root, "port"),
     dockerfile: textOf(execution, "dockerfile"),
   }
 }
+
+type Problem = ResourceFacts["problems"][number]
+
+/**
+ * Why two YAML parsers could read the document differently: errors, keys given twice, and what YAML 1.1 and 1.2 or
+ * merging and non-merging parsers disagree about. The environment's own parser is not ours.
+ */
+function whyUnreadable(document: Document, path: string, lines: LineCounter): Problem | undefined {
+  const [error] = document.errors
+  const lineAt = (offset: number | undefined) => (offset === undefined ? null : lines.linePos(offset).line)
+  if (error !== undefined)
+    return { line: error.linePos?.[0].line ?? null, because: `${path} is not valid YAML (${error.code})` }
+  let problem: Problem | undefined
+  visit(document, (_, node) => {
+    const because = ambiguity(node)
+    if (because === undefined) return undefined
+    const range = isAlias(node) || isMap(node) ? node.range : undefined
+    problem = { line: lineAt(range?.[0]), because: `${path} ${because}` }
+    return visit.BREAK
+  })
+  return problem
+}
+
+function ambiguity(node: unknown): string | undefined {
+  if (isAlias(node)) return "uses a YAML alias"
+  if (!isMap(node)) return undefined
+  const keys = node.items.map(keyOf)
+  if (keys.includes(undefined)) return "has a key that is no plain text"
+  if (keys.includes("<<")) return "uses a YAML merge key"
+  return new Set(keys).size === keys.length ? undefined : "gives a key twice"
+}
+
+const keyOf = ({ key }: Pair): string | undefined =>
+  isScalar(key) && ["string", "number", "boolean"].includes(typeof key.value) ? String(key.value) : undefined
 
 function readResources(
   file: string,
@@ -89,8 +137,8 @@ function readResources(
     const pair = pairOf(resources, name)
     if (pair === undefined) continue
     const line = lineOf(pair.key)
-    const value = isScalar(pair.value) ? pair.value.value : undefined
-    if (typeof value === "number" && Number.isFinite(value)) facts.declared[name] = { value, line: line ?? 1 }
+    const value = plainNumber(resources, name)
+    if (value !== undefined) facts.declared[name] = { value, line: line ?? 1 }
     else facts.problems.push({ line, because: `\`${name}\` is not a number` })
   }
   return facts
@@ -101,7 +149,16 @@ function unreadResources(root: YAMLMap): Set<string> {
   if (!isMap(validation)) return new Set(root.has("validation") ? RESOURCES : [])
   const resources = validation.get("resources", true)
   if (!isMap(resources)) return new Set(validation.has("resources") ? RESOURCES : [])
-  return new Set(RESOURCES.filter(name => resources.has(name) && typeof scalarOf(resources, name) !== "number"))
+  return new Set(RESOURCES.filter(name => resources.has(name) && plainNumber(resources, name) === undefined))
+}
+
+// Octal, hexadecimal, exponents, underscores and sexagesimals are other numbers, or none, to other parsers.
+const PLAIN_NUMBER = /^(?:0|[1-9]\d{0,14})(?:\.\d{1,15})?$/
+
+function plainNumber(map: YAMLMap, name: string): number | undefined {
+  const node = map.get(name, true)
+  if (!isScalar(node) || node.type !== Scalar.PLAIN || typeof node.value !== "number") return undefined
+  return PLAIN_NUMBER.test(node.source ?? "") ? node.value : undefined
 }
 
 function mapOf(map: YAMLMap, name: string): YAMLMap | undefined {

@@ -20,6 +20,12 @@ export interface BuildRequest {
   readonly cached?: boolean
 }
 
+/** Every build argument that the engine is given. */
+export const declaredArguments = ({ buildArgs, sourceDateEpoch }: BuildRequest): Readonly<Record<string, string>> => ({
+  ...buildArgs,
+  SOURCE_DATE_EPOCH: String(sourceDateEpoch),
+})
+
 export type BuildNetwork = "none" | "host"
 
 export interface BuildResult {

@@ -75,7 +75,9 @@ async function untilReady(
     last = outcome.message
     await pause(RETRY_MILLISECONDS)
   }
-  throw new EnvironmentProblem("not-ready", `no reset was answered within ${seconds} s: ${last}`)
+  const said = lastWords(await container.lastLines())
+  const where = `on port ${address.port} within ${seconds} s`
+  throw new EnvironmentProblem("not-ready", `no reset was answered ${where}: ${last}; ${said}`)
 }
 
 // While a server starts, its port refuses connections and its proxies answer 5xx. All else it says is meant.
@@ -112,9 +114,12 @@ async function explain(container: RunningContainer, problem: EnvironmentProblem)
   return container.isRunning() ? problem : exited(container)
 }
 
+const lastWords = (lines: readonly string[]): string =>
+  lines.length === 0 ? "it wrote nothing" : `its last lines: ${lines.slice(-5).join(" | ")}`
+
 async function exited(container: RunningContainer): Promise<EnvironmentProblem> {
   const lines = await container.lastLines()
-  const said = lines.length === 0 ? "it wrote nothing" : `its last lines: ${lines.slice(-5).join(" | ")}`
+  const said = lastWords(lines)
   return new EnvironmentProblem("container-exited", `the container ended; ${said}`)
 }
 

@@ -1,5 +1,8 @@
 export * from "./actions.js"
 export * from "./build.js"
+export * from "./build-failure.js"
+export { hasSafeMounts } from "./build-guard.js"
+export * from "./dockerfile.js"
 export * from "./engine.js"
 export * from "./engines.js"
 export * from "./environment.js"

@@ -4,8 +4,18 @@ import { userInfo } from "node:os"
 import { join, resolve } from "node:path"
 import { EvidenceError } from "@envidence/core"
 import { openOciLayout } from "@envidence/oci"
+import { buildFailure, missingImage } from "./build-failure.js"
+import { demandHarmlessBuild } from "./build-guard.js"
 import { startContainer } from "./container.js"
-import type { BuildRequest, BuildResult, Engine, EngineRuntime, RunningContainer, RunRequest } from "./engine.js"
+import {
+  type BuildRequest,
+  type BuildResult,
+  declaredArguments,
+  type Engine,
+  type EngineRuntime,
+  type RunningContainer,
+  type RunRequest,
+} from "./engine.js"
 import { type LabFolder, openFolder, removeFolder } from "./folder.js"
 import type { Log } from "./log.js"
 import { type ProcessOptions, type ProcessResult, runProcess, throwIfInterrupted } from "./process.js"
@@ -33,8 +43,7 @@ export async function openPodman(options: EngineOptions): Promise<Engine> {
   const folder = await openFolder(options.parentDirectory, options.env, options.log)
   try {
     await writeFile(folder.paths.storageConf, storageConf(folder, user))
-    const { runtime, version } = await chooseRuntime(folder, options)
-    return new Podman(folder, options, runtime, version)
+    return new Podman(folder, options, user, await chooseRuntime(folder, options))
   } catch (error) {
     await removeFolder(folder, options.log)
     throw error
@@ -43,6 +52,11 @@ export async function openPodman(options: EngineOptions): Promise<Engine> {
 
 const INSTALL = "install podman and runc (Debian, Ubuntu: apt-get install podman runc), or crun"
 
+const unusable = (): string =>
+  userInfo().uid === 0
+    ? "The engine is there and refuses: `podman run` must work on this machine."
+    : "The engine is there and refuses. Running without root was not tried in this version: run as root, best in a virtual machine."
+
 const plainEnv = (env: Readonly<Record<string, string | undefined>>) =>
   Object.fromEntries(Object.entries(env).filter((entry): entry is [string, string] => entry[1] !== undefined))
 
@@ -50,7 +64,7 @@ async function requirePodman({ env, signal }: EngineOptions): Promise<void> {
   const result = await runProcess("podman", ["--version"], { env: plainEnv(env), timeoutSeconds: 20, signal })
   if (result.exitCode === 127) throw new EvidenceError("engine-failed", "podman is not there", { hint: INSTALL })
   if (result.exitCode !== 0)
-    throw new EvidenceError("engine-failed", `podman does not start: ${lastOf(result)}`, { hint: INSTALL })
+    throw new EvidenceError("engine-failed", `podman does not start: ${lastOf(result)}`, { hint: unusable() })
 }
 
 interface UserStorage {
@@ -61,6 +75,7 @@ interface UserStorage {
 
 interface PodmanInfo {
   readonly host: {
+    readonly buildahVersion: string
     readonly ociRuntime: { readonly name: string; readonly path: string; readonly version: string }
   }
   readonly store: {
@@ -127,18 +142,23 @@ async function containersConf({ paths }: LabFolder, runtime: string): Promise<st
   ].join("\n")
 }
 
+// Podman's words where neither its configuration nor PATH has the program.
+const RUNTIME_MISSING = /default OCI runtime ".*" not found|no valid executable found for OCI runtime/
+
 /** The first runtime that really starts a container here: crun refuses hybrid cgroups, for one. */
-async function chooseRuntime(folder: LabFolder, { log, signal }: EngineOptions) {
+async function chooseRuntime(folder: LabFolder, { log, signal }: EngineOptions): Promise<Programs> {
   const refusals: string[] = []
+  let isAnyThere = false
   for (const name of RUNTIMES) {
     await writeFile(folder.paths.containersConf, await containersConf(folder, name))
     const probe = await probeRuntime(folder, signal)
     log.write(`runtime ${name}: ${probe.exitCode === 0 ? "works" : lastOf(probe)}`)
     if (probe.exitCode === 0) return describeRuntime(folder, name, signal)
     refusals.push(`${name}: ${lastOf(probe)}`)
+    isAnyThere ||= !RUNTIME_MISSING.test(lastOf(probe))
   }
   throw new EvidenceError("engine-failed", `no OCI runtime starts a container here (${refusals.join("; ")})`, {
-    hint: INSTALL,
+    hint: isAnyThere ? unusable() : INSTALL,
   })
 }
 
@@ -171,18 +191,26 @@ async function probeRoot({ paths }: LabFolder): Promise<string> {
   return root
 }
 
-async function describeRuntime(folder: LabFolder, name: string, signal: AbortSignal) {
+interface Programs {
+  readonly version: string
+  readonly buildahVersion: string
+  readonly runtime: EngineRuntime
+}
+
+async function describeRuntime(folder: LabFolder, name: string, signal: AbortSignal): Promise<Programs> {
   const options = { env: folder.env, timeoutSeconds: 60, signal }
   const info = parseOutput<PodmanInfo>(await runProcess("podman", ["info", "--format", "json"], options), "podman info")
   const { path, version } = info.host.ociRuntime
   const number = version.match(/version ([\w.+~-]+)/)?.[1] ?? "unknown"
-  return { runtime: { name, version: number, path }, version: info.version.Version }
+  const { buildahVersion } = info.host
+  return { runtime: { name, version: number, path }, version: info.version.Version, buildahVersion }
 }
 
 const lastOf = ({ tail, exitCode }: ProcessResult) => (tail.at(-1) ?? `exit code ${exitCode}`).slice(0, 400)
 
 function parseOutput<T>(result: ProcessResult, what: string): T {
-  if (result.exitCode !== 0) throw new EvidenceError("engine-failed", `${what}: ${lastOf(result)}`)
+  if (result.exitCode !== 0)
+    throw new EvidenceError("engine-failed", `${what}: ${lastOf(result)}`, { hint: unusable() })
   try {
     return JSON.parse(result.stdout) as T
   } catch (cause) {
@@ -199,30 +227,57 @@ class Podman implements Engine {
   readonly workDirectory: string
   readonly #folder: LabFolder
   readonly #options: EngineOptions
+  readonly #user: UserStorage
+  readonly #buildahVersion: string
   readonly #containers = new Set<RunningContainer>()
   #closing: Promise<void> | undefined
 
-  constructor(folder: LabFolder, options: EngineOptions, runtime: EngineRuntime, version: string) {
+  constructor(
+    folder: LabFolder,
+    options: EngineOptions,
+    user: UserStorage,
+    { runtime, version, buildahVersion }: Programs,
+  ) {
     this.#folder = folder
     this.#options = options
+    this.#user = user
+    this.#buildahVersion = buildahVersion
     this.runtime = runtime
     this.version = version
     this.workDirectory = folder.paths.work
   }
 
   async build(request: BuildRequest): Promise<BuildResult> {
+    const roots = [this.#folder.paths.storage, this.#user.root]
+    await demandHarmlessBuild(request, {
+      buildahVersion: this.#buildahVersion,
+      imageFolders: roots.map(root => join(root, `${this.#user.driver}-images`)),
+      imageId: reference => this.#imageId(reference, request),
+    })
     const image = `localhost/envidence-${randomBytes(6).toString("hex")}`
     const flags = buildFlags(request)
     const state = join(this.#folder.paths.runtimeState, this.runtime.name)
     await mkdir(state, { recursive: true, mode: 0o700 })
     const args = ["build", ...flags, `--runtime-flag=root=${state}`, "--tag", image, "--", request.contextDirectory]
-    await this.#run("build", args, {
+    const result = await runProcess("podman", args, {
       cwd: request.contextDirectory,
+      env: this.#folder.env,
       timeoutSeconds: request.timeoutSeconds ?? BUILD_SECONDS,
       signal: request.signal,
       log: request.log,
     })
+    if (result.exitCode !== 0) throw buildFailure(result, request)
     return { image, flags }
+  }
+
+  async #imageId(reference: string, { signal, log }: BuildRequest): Promise<string> {
+    const options = { env: this.#folder.env, signal, timeoutSeconds: BUILD_SECONDS }
+    const inspect = ["image", "inspect", "--format={{.Id}}", "--", reference]
+    const found = await runProcess("podman", inspect, options)
+    if (found.exitCode === 0) return found.stdout.trim()
+    const pulled = await runProcess("podman", ["pull", "--quiet", "--", reference], { ...options, log })
+    if (pulled.exitCode !== 0) throw missingImage(reference, pulled.tail)
+    return (await this.#run("image inspect", inspect, options)).stdout.trim()
   }
 
   async exportLayout(image: string, directory: string, signal: AbortSignal): Promise<void> {
@@ -285,14 +340,14 @@ async function writeSingleLayout(directory: string, single: string): Promise<voi
   await writeFile(join(single, "index.json"), JSON.stringify({ schemaVersion: 2, manifests: [descriptor] }))
 }
 
-function buildFlags({ dockerfile, buildArgs, network, sourceDateEpoch, cached = false }: BuildRequest): string[] {
-  const declared = { ...buildArgs, SOURCE_DATE_EPOCH: String(sourceDateEpoch) }
+function buildFlags(request: BuildRequest): string[] {
+  const { dockerfile, network, sourceDateEpoch, cached = false } = request
   return [
     ...(cached ? [] : ["--no-cache", `--timestamp=${sourceDateEpoch}`]),
     "--layers",
     "--format=oci",
     `--network=${network}`,
     `--file=${dockerfile}`,
-    ...Object.entries(declared).map(([name, value]) => `--build-arg=${name}=${value}`),
+    ...Object.entries(declaredArguments(request)).map(([name, value]) => `--build-arg=${name}=${value}`),
   ]
 }

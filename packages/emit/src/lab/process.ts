@@ -1,6 +1,6 @@
 import { EvidenceError } from "@envidence/core"
 import { execa, type ResultPromise } from "execa"
-import type { Log } from "./log.js"
+import { cutLine, type Log, Redactor } from "./log.js"
 
 export interface ProcessOptions {
   readonly cwd?: string
@@ -19,7 +19,7 @@ export interface ProcessResult {
   /** 128 + n where signal n ended it, as shells count; 127 where it could not be started. */
   readonly exitCode: number
   readonly stdout: string
-  /** The last lines of both streams, for messages. */
+  /** The last lines of both streams, redacted, for messages. */
   readonly tail: readonly string[]
 }
 
@@ -83,10 +83,11 @@ type Child = ResultPromise<ReturnType<typeof executionOptions>>
 function collectOutput(child: Child, { log, outputBytes = 8_388_608 }: ProcessOptions) {
   const chunks: Buffer[] = []
   const tail: string[] = []
+  const redactor = new Redactor()
   let size = 0
   const onLine = (line: string) => {
     log?.write(line)
-    tail.push(line)
+    tail.push(redactor.redact(line))
     if (tail.length > TAIL_LINES) tail.shift()
   }
   child.stdout.on("data", (chunk: Buffer) => {
@@ -105,22 +106,24 @@ function collectOutput(child: Child, { log, outputBytes = 8_388_608 }: ProcessOp
   }
 }
 
-/** Calls back with each line, long ones in pieces, so that none grows without end. Returns what flushes the last. */
+/**
+ * Calls back with each line, of a long one with its beginning, so that none grows without end and no
+ * credential is cut in two. Returns what flushes the last.
+ */
 export function splitLines(stream: NodeJS.ReadableStream, onLine: (line: string) => void): () => void {
   const decoder = new TextDecoder()
   let rest = ""
-  const emit = (line: string) => {
-    for (let start = 0; start < line.length; start += LINE_LENGTH) onLine(line.slice(start, start + LINE_LENGTH))
-  }
   const flush = () => {
-    emit(rest)
+    if (rest !== "") onLine(cutLine(rest, LINE_LENGTH))
     rest = ""
   }
   stream.on("data", (chunk: Buffer) => {
-    const lines = (rest + decoder.decode(chunk, { stream: true })).split(/\r\n|\n|\r/)
-    rest = lines.pop() ?? ""
-    for (const line of lines) emit(line)
-    if (rest.length > LINE_LENGTH) flush()
+    const lines = decoder.decode(chunk, { stream: true }).split(/\r\n|\n|\r/)
+    for (const [index, line] of lines.entries()) {
+      if (index > 0) flush()
+      // One more than is kept shows that there was more.
+      rest += line.slice(0, LINE_LENGTH + 1 - rest.length)
+    }
   })
   return flush
 }
