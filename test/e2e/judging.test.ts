@@ -55,7 +55,15 @@ describe("an observation that contradicts itself fails", () => {
   const difference = (seed: number, runs: [number, number]) => ({
     differences: [{ seed, runs, frame: 1, pointer: "/data/reward", first: "1", second: "2" }],
   })
-  const inLayer = { layer: 0, path: "a", cause: "content", first: "1", second: "2", instruction: null }
+  const inLayer = {
+    layer: 0,
+    path: "a",
+    cause: "content",
+    first: "1",
+    second: "2",
+    instruction: null,
+    consequence: false,
+  }
   const other = `sha256:${"0".repeat(64)}`
   const second = (change: object) => build(({ builds }) => ({ builds: [builds[0], { ...builds[1], ...change }] }))
   test.each<[string, string, StateOptions]>([

@@ -1,39 +1,12 @@
 // dive itself, the peer of the efficiency that composition-inspection computes: built once per machine from its module.
 import { spawnSync } from "node:child_process"
-import { existsSync, mkdirSync, readFileSync, renameSync, rmSync } from "node:fs"
-import { join } from "node:path"
-import { defaultCacheDir } from "../../scripts/base-image.ts"
-import { findProgram } from "../../scripts/prerequisites.ts"
+import { readFileSync, rmSync } from "node:fs"
+import { findGoProgram } from "./go-program.ts"
 
 const VERSION = "0.13.1"
-const BUILD_TIMEOUT_MS = 300_000
 
 /** The program, or why there is none. */
-export function findDive(): { readonly program: string } | { readonly missing: string } {
-  const program = join(defaultCacheDir(), "tools", `dive-${VERSION}`, "dive")
-  if (existsSync(program)) return { program }
-  const go = findProgram("go") ?? ["/usr/local/go/bin/go"].find(existsSync)
-  if (go === undefined) return { missing: "no Go" }
-  return build(go, program) ? { program } : { missing: `no dive ${VERSION} from the module proxy` }
-}
-
-function build(go: string, program: string): boolean {
-  const partial = join(defaultCacheDir(), "tools", `partial-dive-${process.pid}`)
-  mkdirSync(partial, { recursive: true })
-  try {
-    const { status } = spawnSync(go, ["install", "-trimpath", `github.com/wagoodman/dive@v${VERSION}`], {
-      env: { ...process.env, GOBIN: partial, CGO_ENABLED: "0" },
-      cwd: partial,
-      stdio: "ignore",
-      timeout: BUILD_TIMEOUT_MS,
-    })
-    // Another test run may have been faster: then its program stays.
-    if (status === 0 && !existsSync(program)) renameSync(partial, join(program, ".."))
-    return status === 0
-  } finally {
-    rmSync(partial, { recursive: true, force: true })
-  }
-}
+export const findDive = () => findGoProgram({ name: "dive", version: VERSION, module: "github.com/wagoodman/dive" })
 
 export interface DiveReport {
   readonly efficiency: number

@@ -1,41 +1,14 @@
 // syft itself, the peer of the SBOM: built once per machine from its module.
 import { spawnSync } from "node:child_process"
-import { existsSync, mkdirSync, renameSync, rmSync } from "node:fs"
-import { join } from "node:path"
 import { PackageURL } from "packageurl-js"
-import { defaultCacheDir } from "../../scripts/base-image.ts"
-import { findProgram } from "../../scripts/prerequisites.ts"
+import { findGoProgram } from "./go-program.ts"
 
 const VERSION = "1.51.0"
-const BUILD_TIMEOUT_MS = 900_000
 const RUN_TIMEOUT_MS = 120_000
 
 /** The program, or why there is none. */
-export function findSyft(): { readonly program: string } | { readonly missing: string } {
-  const program = join(defaultCacheDir(), "tools", `syft-${VERSION}`, "syft")
-  if (existsSync(program)) return { program }
-  const go = findProgram("go") ?? ["/usr/local/go/bin/go"].find(existsSync)
-  if (go === undefined) return { missing: "no Go" }
-  return build(go, program) ? { program } : { missing: `no syft ${VERSION} from the module proxy` }
-}
-
-function build(go: string, program: string): boolean {
-  const partial = join(defaultCacheDir(), "tools", `partial-syft-${process.pid}`)
-  mkdirSync(partial, { recursive: true })
-  try {
-    const { status } = spawnSync(go, ["install", "-trimpath", `github.com/anchore/syft/cmd/syft@v${VERSION}`], {
-      env: { ...process.env, GOBIN: partial, CGO_ENABLED: "0" },
-      cwd: partial,
-      stdio: "ignore",
-      timeout: BUILD_TIMEOUT_MS,
-    })
-    // Another test run may have been faster: then its program stays.
-    if (status === 0 && !existsSync(program)) renameSync(partial, join(program, ".."))
-    return status === 0
-  } finally {
-    rmSync(partial, { recursive: true, force: true })
-  }
-}
+export const findSyft = () =>
+  findGoProgram({ name: "syft", version: VERSION, module: "github.com/anchore/syft/cmd/syft" })
 
 /** Package URLs of what syft finds in an image layout, but for the qualifiers that only describe. */
 export function runSyft(program: string, layout: string): string[] {

@@ -1,41 +1,21 @@
 // The distribution project's registry, a real one, on a port of this machine.
-import { type ChildProcess, spawn, spawnSync } from "node:child_process"
-import { existsSync, mkdirSync, mkdtempSync, readFileSync, renameSync, rmSync, writeFileSync } from "node:fs"
+import { type ChildProcess, spawn } from "node:child_process"
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs"
 import { createServer } from "node:net"
-import { homedir, tmpdir } from "node:os"
+import { tmpdir } from "node:os"
 import { join } from "node:path"
 import { setTimeout as pause } from "node:timers/promises"
-import { findProgram } from "../../scripts/prerequisites.ts"
+import { findGoProgram } from "../lab/go-program.ts"
 
-const VERSION = "3.0.0"
-const MODULE = `github.com/distribution/distribution/v3/cmd/registry@v${VERSION}`
+const found = findGoProgram({
+  name: "registry",
+  version: "3.0.0",
+  module: "github.com/distribution/distribution/v3/cmd/registry",
+})
+const program = "program" in found ? found.program : ""
 
-/** Where it is kept from one run to the next, outside the checkout. */
-const program = join(
-  process.env.XDG_CACHE_HOME || join(homedir(), ".cache"),
-  "envidence-tools",
-  `registry-${VERSION}`,
-  "registry",
-)
-
-/** Why there is none; empty where there is, or where it can be built. */
-export const missingRegistry = existsSync(program) || findProgram("go") !== undefined ? "" : "go"
-
-/** Builds it once: about two minutes. */
-export function buildRegistry(): void {
-  if (existsSync(program)) return
-  const draft = mkdtempSync(join(tmpdir(), "registry-"))
-  const { status, stderr } = spawnSync("go", ["install", MODULE], {
-    env: { ...process.env, GOBIN: draft },
-    encoding: "utf8",
-  })
-  if (status !== 0) throw new Error(`${MODULE}: ${stderr.slice(-1000)}`)
-  mkdirSync(join(program, ".."), { recursive: true })
-  const beside = `${program}.draft`
-  writeFileSync(beside, readFileSync(join(draft, "registry")), { mode: 0o755 })
-  renameSync(beside, program)
-  rmSync(draft, { recursive: true })
-}
+/** Why there is none; empty where there is. */
+export const missingRegistry = "missing" in found ? found.missing : ""
 
 export interface Distribution {
   /** `127.0.0.1:PORT` */

@@ -14,7 +14,7 @@ import { refusal } from "../../packages/oci/test/layers.ts"
 import { newFixture } from "../bundles/fixture.ts"
 import { newFolder, removeFolders } from "../bundles/state.ts"
 import { runVerify, writeTemporary } from "../bundles/verifying.ts"
-import { buildRegistry, type Distribution, missingRegistry, pushLayout, startDistribution } from "./distribution.ts"
+import { type Distribution, missingRegistry, pushLayout, startDistribution } from "./distribution.ts"
 import { ISSUER, SERVICE, startTokenServer, type TokenServer } from "./token-server.ts"
 
 const PASSWORD = "opensesame"
@@ -38,7 +38,6 @@ describe.skipIf(missingRegistry !== "")(`a real registry${why}`, async () => {
   const folder = await openOciLayout(state.imageDirectory)
   const expected = inventoriesOf(await inventoryImage(folder))
   const started: { stop(): Promise<void> }[] = []
-  beforeAll(buildRegistry, 600_000)
   afterAll(async () => {
     for (const each of started) await each.stop()
     removeFolders()

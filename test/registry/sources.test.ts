@@ -11,7 +11,7 @@ import { expectRefusal, expectVerdict } from "../bundles/expectations.ts"
 import { newFixture } from "../bundles/fixture.ts"
 import { buildState, newFolder, removeFolders } from "../bundles/state.ts"
 import { verify } from "../bundles/verifying.ts"
-import { buildRegistry, type Distribution, missingRegistry, pushLayout, startDistribution } from "./distribution.ts"
+import { type Distribution, missingRegistry, pushLayout, startDistribution } from "./distribution.ts"
 import { type EngineService, missingDocker, missingPodman, startDocker, startPodman } from "./engines.ts"
 import { dockerArchive, NAME, ociArchive } from "./image-files.ts"
 
@@ -97,7 +97,6 @@ const lacks = (what: string) => (what === "" ? "" : ` (skipped: there is no ${wh
 describe.skipIf(missingRegistry !== "")(`a registry${lacks(missingRegistry)}`, () => {
   let registry: Distribution
   beforeAll(async () => {
-    buildRegistry()
     registry = await startDistribution()
     stopping.push(registry)
     await pushLayout(state.imageDirectory, registry.host, { repository: "tiny", tag: "1" })

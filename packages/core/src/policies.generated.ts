@@ -59,7 +59,7 @@ export const builtInPolicies: Readonly<Record<"default" | "demo", PolicyDocument
     "$schema": "https://envidence.dev/schemas/v1/policy.json",
     "id": "demo",
     "version": "1",
-    "description": "The six criteria that this version observes.",
+    "description": "Six criteria, one of each shape, that a small environment can meet.",
     "criteria": {
       "reproducible-build": {
         "required": true

@@ -31,7 +31,7 @@ function judge(causes: readonly [Difference["cause"], number][], differences: re
   const context = {
     ...{
       imageDigest: digest("a"),
-      configDigest: facts.builds[0]?.configDigest ?? digest("c"),
+      configDigest: digest("a"),
       sbomDigest: null,
       builtFromSubmission: true,
       seeds: [],

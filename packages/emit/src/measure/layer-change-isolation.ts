@@ -1,5 +1,6 @@
 import { appendFile, lstat, mkdtemp, readdir, readFile, rm } from "node:fs/promises"
 import { join, relative } from "node:path"
+import { setTimeout as pause } from "node:timers/promises"
 import {
   clipText,
   EvidenceError,
@@ -40,6 +41,8 @@ export const layerChangeIsolation = defineMeasuredCriterion<"layer-change-isolat
   },
 })
 
+const NEXT_SECOND_MS = 1100
+
 type SourceLab = Lab & { readonly submission: SubmissionFacts }
 
 async function compare(
@@ -49,6 +52,8 @@ async function compare(
   built: LabImage[],
 ): Promise<Measurement<Facts>> {
   const rebuild = async (prepare?: (context: string) => Promise<void>) => {
+    // Layers have times of whole seconds: two that are made in one second would be equal, as if none had moved.
+    if (built.length > 0) await pause(NEXT_SECOND_MS)
     const image = await buildImage(lab, { cached: true, ...(prepare === undefined ? {} : { prepare }) })
     built.push(image)
     return image
