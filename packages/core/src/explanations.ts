@@ -22,7 +22,7 @@ export const explanations: Readonly<Record<ErrorCode, string>> = {
     "A signature by just anyone proves nothing, so the verifier must be told whose counts: --certificate-identity with --certificate-oidc-issuer, --key, signers in the policy, or --any-signer-unsafe.",
   "invalid-policy": "The policy is not valid, asks for less than the catalogue allows, or would accept anything.",
   "invalid-submission":
-    "The submission has files that cannot be part of a build context, or too many. The message names the first.",
+    "The submission has files that cannot be part of a build context, or too many, or its Dockerfile asks for what would reach this machine. The message names the first.",
   "signing-not-chosen":
     "There was neither a token nor a key, and no --no-sign. The unsigned bundle was written. Give --identity-token or run in CI, give --key, or say --no-sign.",
   "malformed-archive":

@@ -87,7 +87,7 @@ export const seededDeterminism = defineMeasuredCriterion({
 })
 
 /** An episode is played to its end, or for so many steps. */
-const WHOLE_EPISODE_STEPS = 64
+export const WHOLE_EPISODE_STEPS = 64
 
 // The trace is the digest of all that was compared: what it covers is equal where it is equal.
 function contradictionOf({ runs, differences, volatile }: Facts): string | undefined {

@@ -5,6 +5,7 @@ import {
   type SeededDeterminismObservation,
   traceDigests,
   volatileDifferences,
+  WHOLE_EPISODE_STEPS,
   writeTranscript,
 } from "@envidence/core"
 import { type ActionSource, actionsFromSchema } from "../lab/actions.js"
@@ -51,7 +52,6 @@ interface Recording {
   readonly budget: Budget
 }
 
-const STEP_LIMIT = 64
 const RUN_LIMIT = 1024
 const TRANSCRIPT_BYTES = 1_048_576
 const BUDGET_SECONDS = 1800
@@ -154,7 +154,7 @@ async function playEpisode(
   const { lab, recording, actions, seed, container, session: number } = place
   const exchanges: Exchange[] = [first]
   let [steps, done] = [0, first.receive.data.done]
-  while (!done && steps < STEP_LIMIT) {
+  while (!done && steps < WHOLE_EPISODE_STEPS) {
     throwIfInterrupted(lab.signal)
     const exchange = await session.step(actions(actionNumber(seed, steps)))
     exchanges.push(exchange)
