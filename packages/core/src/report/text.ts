@@ -141,10 +141,10 @@ const machineOf = (claims: Readonly<Record<string, unknown>>): string =>
     ? "on a machine hosted by the CI provider"
     : "on its own machine: root there can invent figures"
 
-function sameThing({ bindings }: Report): string[] {
-  const shown = bindings.filter(
-    ({ id }) => id.startsWith("expected-") || id === "image" || id === "image-from-source" || id === "platforms",
-  )
+function sameThing({ bindings, verdict }: Report): string[] {
+  const isShown = (id: string) => Object.hasOwn(BINDING_NAMES, id) || id === "platforms"
+  // Which image it was is news only where one was checked on its own.
+  const shown = bindings.filter(({ id }) => isShown(id) || (id === "image" && verdict === "checked"))
   return shown.length === 0 ? [] : row("Same thing", shown.map(describeBinding).join(" | "))
 }
 
