@@ -360,6 +360,24 @@ describe("an inventory that is not what the layer holds", () => {
     )
     expect(refusal.error?.message).toContain("layer 3 app/tls.key")
   })
+  test("an SBOM by another release of the generator is no lie, and stays the signer's word", async () => {
+    const older = (document: LooseJson) => (document.metadata.tools.components[0].version = "0")
+    const sbom = changedJson(state, "sbom.cdx.json", older)
+    const observation = JSON.parse(text(bytesOf(state.members, "observations/signature-and-sbom.json")))
+    observation.facts.sbom.digest = digest(sbom)
+    const bytes = JSON.stringify(observation)
+    const changed = rewrite(state, {
+      members: { "sbom.cdx.json": sbom, "observations/signature-and-sbom.json": bytes },
+      predicate: predicate => {
+        predicate.sbom.digest = digest(sbom)
+        row(predicate, "signature-and-sbom").observation = digest(bytes)
+      },
+    })
+    const args = ["--key", fixture.keyFile, "--policy", "demo", "--image", `oci:${state.imageDirectory}`]
+    const { findings } = expectVerdict(await check(changed, args), 0)
+    expect(findings.find(({ id }) => id === "signature-and-sbom")?.assurance).toBe("attested")
+    expect(findings.find(({ id }) => id === "multi-stage-hygiene")?.assurance).toBe("derived")
+  })
   test("an SBOM that is not what the layers give, stated consistently", async () => {
     const sbom = changedJson(state, "sbom.cdx.json", document => document.components.pop())
     const observation = JSON.parse(text(bytesOf(state.members, "observations/signature-and-sbom.json")))
