@@ -117,6 +117,12 @@ describe("one criterion fails, and no other", () => {
       { labels: { ...honestLabels, [LICENSES]: "Apache 2" } },
       /no SPDX licence/,
     ],
+    [
+      "multi-stage-hygiene",
+      "a key in a whiteout",
+      layered({ "app/.wh.x": `-----BEGIN ${"PRIVATE"} KEY-----\nAAAA\n` }),
+      /layer 3 app\/\.wh\.x: private-key/,
+    ],
     ["multi-stage-hygiene", "a compiler", layered({ "usr/bin/gcc": "ELF" }), /layer 3 usr\/bin\/gcc/],
     ["resource-declarations", "no cpu", yaml(text => text.replace(/ +cpu: 1\n/, "")), /`cpu` is not declared/],
     [

@@ -67,7 +67,8 @@ function findResidues(image: ImageView): Facts {
     for (const entry of rows) {
       entries++
       const path = pathInRoot(entry)
-      const residue = isWhiteout(path) ? undefined : finder.residueOf(entry, path)
+      // A whiteout is empty; one that carries bytes ships them.
+      const residue = isWhiteout(path) && entry.size === 0 ? undefined : finder.residueOf(entry, path)
       if (residue === undefined) continue
       const key = JSON.stringify([layer, residue.kind, residue.path])
       const known = found.get(key)

@@ -167,7 +167,7 @@ function inFolder(entry: InventoryEntry, path: string, { residue, isOwn }: Folde
       return isOwn || isIn(path, "usr/share") ? undefined : residue
     case "package-cache":
       // An empty folder's lock or marker is no cache.
-      return entry.size > 0 && baseName(path) !== "lock" ? residue : undefined
+      return (entry.size > 0 || entry.type === "hardlink") && baseName(path) !== "lock" ? residue : undefined
     case "credentials":
       // Engines leave empty files where a secret was mounted.
       return entry.size > 0 || entry.type === "symlink" ? residue : undefined
