@@ -78,6 +78,7 @@ describe("an observation that contradicts itself fails", () => {
     ["seeded-determinism", "a reward left out", determinism(() => ({ volatile: ["/data/reward"] }))],
     ["reproducible-build", "differences of equals", build(() => ({ differences: [inLayer] }))],
     ["reproducible-build", "more differences of equals", build(() => ({ omitted: 5 }))],
+    ["reproducible-build", "an image that was not built here", { builtFromSubmission: false }],
     ["reproducible-build", "two configs of one manifest", second({ configDigest: other })],
     ["reproducible-build", "other layers of one manifest", second({ diffIds: [other] })],
     [
