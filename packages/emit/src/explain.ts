@@ -1,4 +1,4 @@
-import { type CatalogueRow, type Criterion, catalogue, EvidenceError, isJudged } from "@envidence/core"
+import { type CatalogueRow, type Criterion, catalogue, EvidenceError, isJudged, wrapBeside } from "@envidence/core"
 
 /** `emit-evidence criteria [ID]`. @throws EvidenceError usage for an unknown id */
 export function explainCriteria(id: string): string {
@@ -12,6 +12,8 @@ export function explainCriteria(id: string): string {
   return isJudged(row) ? explainJudged(row) : explainPlanned(row)
 }
 
+const COLUMN = 14
+
 const explainPlanned = ({ id, requirement }: CatalogueRow): string =>
   `${id}\n${requirement}\nThis version does not observe it: it is unmeasured, and unmeasured never passes.\n`
 
@@ -20,12 +22,16 @@ function explainJudged(criterion: Criterion): string {
   const how =
     inspect === null ? "Observed while the environment is built or run." : "Derived from the bundle's own bytes."
   const also = upstream.length === 0 ? [] : [`In OpenEnv's report: ${upstream.join(", ")}`]
-  const limits = Object.entries(thresholds).flatMap(([name, threshold]) => [
-    `  ${name} = ${[threshold.default].flat().join(", ")} (${threshold.unit}; a policy may set ${threshold.bound})`,
-    `    ${threshold.reason}`,
+  const limits = Object.entries(thresholds).flatMap(([name, { default: value, unit, bound, reason }]) => [
+    `  ${name}`,
+    ...wrapBeside("    default", [value].flat().join(", "), COLUMN),
+    ...wrapBeside("    unit", unit, COLUMN),
+    ...wrapBeside("    a policy", `may set ${bound}`, COLUMN),
+    ...wrapBeside("    because", reason, COLUMN),
   ])
   const exceptions = takesExceptions
     ? ["A policy may except single files from it, by path and digest (SPEC.md, step 4)."]
     : []
-  return `${[`${id}, revision ${revision}`, requirement, how, ...also, ...exceptions, ...(limits.length > 0 ? ["Thresholds:", ...limits] : [])].join("\n")}\n`
+  const text = [requirement, how, ...also, ...exceptions].flatMap(line => wrapBeside("", line, 2))
+  return `${[`${id}, revision ${revision}`, ...text, ...(limits.length > 0 ? ["Thresholds:", ...limits] : [])].join("\n")}\n`
 }

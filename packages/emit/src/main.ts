@@ -1,5 +1,5 @@
 import { readFile } from "node:fs/promises"
-import { canonicalJson, describeFailure, type Report, renderReport } from "@envidence/core"
+import { describeFailure, type Report, renderReport } from "@envidence/core"
 import { type EmitArguments, parseArguments } from "./arguments.js"
 import { checkSubmission } from "./check.js"
 import { diagnose } from "./doctor.js"
@@ -39,7 +39,7 @@ async function run(told: EmitArguments, world: World, version: string): Promise<
       return print(describeBundle(await signBundle(told, world)), world)
     case "snapshot":
       return print(
-        `${canonicalJson(await takeSnapshot({ env: world.env, engine: null, nodeVersion: world.nodeVersion }))}\n`,
+        `${JSON.stringify(await takeSnapshot({ env: world.env, engine: null, nodeVersion: world.nodeVersion }), null, 2)}\n`,
         world,
       )
     case "criteria":
