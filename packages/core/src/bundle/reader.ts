@@ -1,7 +1,6 @@
 import type { Compression } from "../compression.js"
 import { sha256Hex } from "../digest.js"
 import { EvidenceError } from "../errors.js"
-import { parseStrictJson } from "../json.js"
 import { limits } from "../limits.js"
 import type {
   Documents,
@@ -164,6 +163,3 @@ function readObservations(members: ReadonlyMap<string, BundleMember>): Map<strin
   const observations = found.map(({ bytes, path }) => parseObservation(bytes, path))
   return new Map(observations.map(observation => [observation.criterion, observation]))
 }
-
-/** Parses JSON of a member that no schema of ours describes, such as the image's own documents. */
-export const parseMemberJson = (member: BundleMember): unknown => parseStrictJson(member.bytes, member.path)
